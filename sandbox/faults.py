@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Action = Literal["flood", "error", "drop_before", "drop_after", "no_reply", "delay", "duplicate", "reorder"]
+ON_CALLS: tuple[Action, ...] = ("flood", "error", "drop_before", "drop_after", "no_reply", "delay")
+ON_UPDATES: tuple[Action, ...] = ("duplicate", "reorder")
 
 
 @dataclass
@@ -35,10 +38,13 @@ class Faults:
     def clear(self) -> None:
         self.rules.clear()
 
-    def take(self, method: str) -> Fault | None:
-        """The fault that hits this call, counted down; None for an undisturbed call."""
+    def take(self, method: str, *, actions: Collection[Action] | None = None) -> Fault | None:
+        """The fault that hits this call, counted down; None for an undisturbed call.
+
+        With `actions` only rules of these kinds are looked at: a door that cannot play a rule here leaves it for later.
+        """
         for rule in self.rules:
-            if rule.method not in ("*", method) or rule.times <= 0:
+            if rule.method not in ("*", method) or rule.times <= 0 or (actions is not None and rule.action not in actions):
                 continue
             if rule.skip:
                 rule.skip -= 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,7 +50,7 @@ class Account:
 
 @dataclass
 class Group:
-    id: int
+    id: int  # positive, as in MTProto; the Bot API door shows -id, or -100id for a channel
     title: str
     kind: Literal["group", "channel"]
     members: set[int]
@@ -87,6 +88,7 @@ class Message:
     sender_business_bot_id: int | None = None
     random_id: int | None = None  # MTProto sends
     service: str | None = None  # e.g. "history_clear", "phone_call": a service message
+    reactions: dict[int, tuple[str, ...]] = field(default_factory=dict)  # account id -> its emoji
 
     def other(self, account_id: int) -> int:
         """The other side of a private chat (the account itself in saved messages)."""
@@ -168,9 +170,47 @@ class ConnectionChanged:
 class CommandsSet:
     bot_id: int
     commands: tuple[tuple[str, str], ...]
+    account_id: int | None = None  # the menu is for this account only
 
 
-Event = Sent | Edited | Deleted | Typing | Read | Pressed | PressAnswered | ConnectionChanged | CommandsSet
+@dataclass(frozen=True)
+class DraftStreamed:
+    """A bot shows a text that is still being written (sendMessageDraft). The message itself follows as `Sent`, or never."""
+
+    bot_id: int
+    account_id: int
+    draft_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Reacted:
+    account_id: int
+    message: Message
+
+
+@dataclass(frozen=True)
+class MemberChanged:
+    group_id: int
+    account_id: int
+    by_id: int
+    joined: bool
+
+
+Event = (
+    Sent
+    | Edited
+    | Deleted
+    | Typing
+    | Read
+    | Pressed
+    | PressAnswered
+    | ConnectionChanged
+    | CommandsSet
+    | DraftStreamed
+    | Reacted
+    | MemberChanged
+)
 
 
 class World:
@@ -184,6 +224,7 @@ class World:
         self.connections: dict[str, BusinessConnection] = {}
         self.presses: dict[str, Press] = {}
         self.commands: dict[int, tuple[tuple[str, str], ...]] = {}  # bot id -> its menu
+        self.own_commands: dict[tuple[int, int], tuple[tuple[str, str], ...]] = {}  # (bot id, account id) -> menu for that account
         self._boxes: dict[int, dict[int, Message]] = {}  # box owner -> id -> message
         self._chats: dict[frozenset[int] | int, list[Message]] = {}  # in order of sending
         self._next_id: dict[int, int] = {}
@@ -242,8 +283,17 @@ class World:
 
     def can_reply(self, connection: BusinessConnection, other_id: int) -> bool:
         """Whether the 24 h window of this chat is open."""
-        incoming = [m.date for m in self.history(connection.account_id, other_id) if m.sender_id == other_id]
-        return bool(incoming) and self.clock() - max(incoming) < REPLY_WINDOW_SECONDS
+        opened_after = self.clock() - REPLY_WINDOW_SECONDS
+        for message in reversed(self.history(connection.account_id, other_id)):
+            if message.date <= opened_after:  # dates do not fall, so all earlier ones are older still
+                return False
+            if message.sender_id == other_id:
+                return True
+        return False
+
+    def commands_for(self, bot_id: int, account_id: int) -> tuple[tuple[str, str], ...]:
+        """The command menu that this account sees in its chat with the bot."""
+        return self.own_commands.get((bot_id, account_id), self.commands.get(bot_id, ()))
 
     # --- verbs ---
 
@@ -278,9 +328,8 @@ class World:
         that this sender already used with this receiver raises RANDOM_ID_DUPLICATE with the first message in
         `details["message"]`. Errors: PEER_ID_INVALID, USER_IS_BLOCKED, MESSAGE_EMPTY, MESSAGE_TOO_LONG.
         """
-        if to not in self.groups:
-            if sender_id in self.account(to).blocked:
-                raise WorldError("USER_IS_BLOCKED", account_id=to)
+        if to not in self.groups and sender_id in self.account(to).blocked:
+            raise WorldError("USER_IS_BLOCKED", account_id=to)
         if not text.strip() and media is None and service is None:
             raise WorldError("MESSAGE_EMPTY")
         if len(text.encode("utf-16-le")) // 2 > MAX_TEXT:
@@ -317,21 +366,31 @@ class World:
         return message
 
     def edit(
-        self, message: Message, *, text: str | None = None, entities: Iterable[dict[str, Any]] = (), reply_markup: dict[str, Any] | None = None
+        self,
+        message: Message,
+        *,
+        text: str | None = None,
+        entities: Iterable[dict[str, Any]] = (),
+        reply_markup: dict[str, Any] | None = None,
+        media: Media | None = None,
     ) -> Message:
-        """Replace the text (None keeps it) and the keyboard. Errors: MESSAGE_NOT_MODIFIED, MESSAGE_EMPTY, MESSAGE_TOO_LONG."""
+        """Replace the text (None keeps it and its entities), the keyboard and, if given, the media.
+
+        Errors: MESSAGE_NOT_MODIFIED, MESSAGE_EMPTY, MESSAGE_TOO_LONG.
+        """
         new_text = message.text if text is None else text
-        if not new_text.strip() and message.media is None:
+        new_entities = message.entities if text is None else list(entities)
+        new_media = message.media if media is None else media
+        if not new_text.strip() and new_media is None:
             raise WorldError("MESSAGE_EMPTY")
         if len(new_text.encode("utf-16-le")) // 2 > MAX_TEXT:
             raise WorldError("MESSAGE_TOO_LONG")
-        if new_text == message.text and reply_markup == message.reply_markup:
+        changed = (new_text, new_entities, new_media) != (message.text, message.entities, message.media)
+        if not changed and reply_markup == message.reply_markup:
             raise WorldError("MESSAGE_NOT_MODIFIED")
-        if text is not None:
-            message.entities = list(entities)
-            if new_text != message.text:
-                message.edit_date = int(self.clock())
-        message.text = new_text
+        if changed:
+            message.edit_date = int(self.clock())
+        message.text, message.entities, message.media = new_text, new_entities, new_media
         message.reply_markup = reply_markup
         self._emit(Edited(message))
         return message
@@ -341,7 +400,10 @@ class World:
         gone = tuple(messages)
         for message in gone:
             self.messages.pop(message.uid, None)
-            self._chats[message.chat].remove(message)
+            chat = self._chats[message.chat]
+            place = bisect_left(chat, message.uid, key=lambda m: m.uid)
+            if place < len(chat) and chat[place].uid == message.uid:
+                del chat[place]
             for box, message_id in message.ids.items():
                 self._boxes[box].pop(message_id, None)
         if gone:
@@ -376,9 +438,41 @@ class World:
         self.connections[connection.id] = connection
         self._emit(ConnectionChanged(connection))
 
-    def set_commands(self, bot_id: int, commands: Iterable[tuple[str, str]]) -> None:
-        self.commands[bot_id] = tuple(commands)
-        self._emit(CommandsSet(bot_id, self.commands[bot_id]))
+    def set_commands(self, bot_id: int, commands: Iterable[tuple[str, str]], account_id: int | None = None) -> None:
+        """Set a bot's menu, or with `account_id` the one that only this account sees. An empty own menu falls back to the bot's."""
+        menu = tuple(commands)
+        if account_id is None:
+            self.commands[bot_id] = menu
+        elif menu:
+            self.own_commands[bot_id, account_id] = menu
+        else:
+            self.own_commands.pop((bot_id, account_id), None)
+        self._emit(CommandsSet(bot_id, menu, account_id))
+
+    def stream_draft(self, bot_id: int, account_id: int, draft_id: int, text: str) -> None:
+        self._emit(DraftStreamed(bot_id, account_id, draft_id, text))
+
+    def react(self, account_id: int, message: Message, emoji: Iterable[str]) -> None:
+        """Set this account's reactions on a message; none withdraws them."""
+        chosen = tuple(emoji)
+        if chosen:
+            message.reactions[account_id] = chosen
+        else:
+            message.reactions.pop(account_id, None)
+        self._emit(Reacted(account_id, message))
+
+    def join(self, group_id: int, account_id: int, *, by_id: int) -> None:
+        """Put an account into a group. Doing it twice changes nothing."""
+        group = self.groups[group_id]
+        if account_id not in group.members:
+            group.members.add(self.account(account_id).id)
+            self._emit(MemberChanged(group_id, account_id, by_id, joined=True))
+
+    def leave(self, group_id: int, account_id: int, *, by_id: int) -> None:
+        group = self.groups[group_id]
+        if account_id in group.members:
+            group.members.remove(account_id)
+            self._emit(MemberChanged(group_id, account_id, by_id, joined=False))
 
     def _take_id(self, box: int) -> int:
         self._next_id[box] = self._next_id.get(box, 0) + 1
