@@ -1,0 +1,60 @@
+"""Errors that reach a person. Foreign errors are mapped to these at the border where they arise.
+
+TwinError
+├── SettingsError     a setting is missing or wrong
+├── InputError        a file or an answer is not what was expected; names the place
+├── TelegramError     Telegram refused, or cannot be reached
+│   ├── SessionError  the owner's session is missing or was revoked
+│   └── FloodError    Telegram asks to wait; `seconds` says how long
+├── StoreError        the database is newer, broken or locked
+├── ModelError        a model or adapter cannot be used
+└── EngineError       text generation failed; `kind` says how
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+class TwinError(Exception):
+    """What went wrong, in one sentence, and `mend`: what to do about it."""
+
+    def __init__(self, what: str, *, mend: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.mend}".strip()
+
+
+class SettingsError(TwinError): ...
+
+
+class InputError(TwinError): ...
+
+
+class TelegramError(TwinError): ...
+
+
+class SessionError(TelegramError): ...
+
+
+class FloodError(TelegramError):
+    def __init__(self, seconds: int, what: str = "") -> None:
+        super().__init__(what or f"Telegram asks to wait {seconds} seconds.", mend="The next run goes on from here.")
+        self.seconds = seconds
+
+
+class StoreError(TwinError): ...
+
+
+class ModelError(TwinError): ...
+
+
+class EngineError(TwinError):
+    """`kind`: unreachable (nothing answers), slow (over the time limit), refused (it answered with an error)."""
+
+    def __init__(self, what: str, *, kind: Literal["unreachable", "slow", "refused"], mend: str = "") -> None:
+        super().__init__(what, mend=mend)
+        self.kind = kind

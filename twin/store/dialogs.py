@@ -1,0 +1,86 @@
+"""Dialogs: who they are, their mode, their consent, how far they were collected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import consents, dialogs, drafts, inbox, messages, outbox, replies_due
+
+Mode = Literal["off", "shadow", "approve", "auto"]
+ConsentEvent = Literal["asked", "given", "revoked"]
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """One private chat. `consent` is the newest event recorded, None if there is none; `mode` None means the default."""
+
+    dialog_id: int
+    name: str
+    username: str | None
+    mode: Mode | None
+    watermark: int
+    excluded: bool
+    consent: ConsentEvent | None
+
+
+async def save(connection: AsyncConnection, dialog_id: int, *, name: str, username: str | None) -> None:
+    """Insert, or follow a changed name. Mode, consent and watermark stay."""
+    statement = insert(dialogs).values(dialog_id=dialog_id, name=name, username=username)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": name, "username": username}))
+
+
+async def find(connection: AsyncConnection) -> list[Dialog]:
+    """All dialogs, by name."""
+    newest = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
+    columns = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded")]
+    query = select(*columns, newest.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id)
+    return [Dialog(*tuple[Any, ...](row)) for row in await connection.execute(query)]
+
+
+async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
+    return next((d for d in await find(connection) if d.dialog_id == dialog_id), None)
+
+
+async def advance_watermark(connection: AsyncConnection, dialog_id: int, message_id: int, at: datetime) -> None:
+    """Call it in the transaction that saved the messages up to `message_id`."""
+    await connection.execute(
+        update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(watermark=func.max(dialogs.c.watermark, message_id), collected_at=at)
+    )
+
+
+async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None) -> None:
+    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(mode=mode))
+
+
+async def exclude(connection: AsyncConnection, dialog_id: int, excluded: bool) -> None:
+    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(excluded=excluded))
+
+
+async def record_consent(connection: AsyncConnection, dialog_id: int, event: ConsentEvent, at: datetime, words: str) -> None:
+    await connection.execute(consents.insert().values(dialog_id=dialog_id, event=event, at=at, words=words))
+
+
+async def consent_log(connection: AsyncConnection, dialog_id: int) -> Sequence[tuple[str, datetime, str]]:
+    query = select(consents.c.event, consents.c.at, consents.c.words).where(consents.c.dialog_id == dialog_id).order_by(consents.c.id)
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query)]
+
+
+async def erase(connection: AsyncConnection, dialog_id: int) -> int:
+    """Remove a contact and everything they ever wrote or were written; returns the number of messages erased.
+
+    The dialog's row stays, nameless and excluded, so that the next collection does not bring the chat back."""
+    gone = (await connection.execute(delete(messages).where(messages.c.dialog_id == dialog_id))).rowcount
+    for table in (outbox, drafts, replies_due, consents):
+        await connection.execute(delete(table).where(table.c.dialog_id == dialog_id))
+    await connection.execute(update(inbox).where(inbox.c.done_at.is_not(None)).values(payload=""))
+    await connection.execute(
+        update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(name="", username=None, mode="off", excluded=True)
+    )
+    return gone

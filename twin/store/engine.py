@@ -1,0 +1,71 @@
+"""Open the store: WAL, every commit on disk before it counts, newest schema."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from twin.errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_store(path: Path) -> AsyncEngine:
+    """Migrate the file to the newest schema (it is made if missing, readable by its owner alone) and open it."""
+    migrate(path)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    event.listen(engine.sync_engine, "connect", _configure)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def migrate(path: Path, revision: str = "head") -> None:
+    """Bring the file to `revision`. Raises StoreError if the file is no store or is newer than this program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _configure)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    except CommandError as exc:
+        raise StoreError(
+            f"{path} was written by a newer version of this program.", mend="Update the program, or name another data folder."
+        ) from exc
+    except DatabaseError as exc:
+        if "locked" in str(exc):
+            raise StoreError(f"{path} is locked by another program.", mend="Stop the other `twin`, then try again.") from exc
+        raise StoreError(f"{path} is not a usable database.", mend="Restore it from a backup, or name another data folder.") from exc
+    finally:
+        engine.dispose()
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    # FULL, not NORMAL: an acknowledged update or a send that was written down must survive power loss.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA optimize")
+    else:
+        connection.isolation_level = None  # the driver opens no transactions of its own; _begin_immediate does
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A transaction that reads and then writes would fail with "database is locked" if another process wrote in between;
+    # taking the write lock first makes it wait (busy_timeout) instead.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,89 @@
+"""Messages: saved once by (channel, dialog, id), edits and deletions followed, read back in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import messages
+from twin.turns import Message
+
+COLUMNS = tuple(getattr(messages.c, name) for name in Message.__dataclass_fields__)
+
+
+async def save(connection: AsyncConnection, rows: Iterable[Message]) -> int:
+    """Insert what is new; returns how many were. A message that is there already keeps its source and its place;
+    its text is replaced if it differs (an edit seen later). What was marked deleted stays so."""
+    values = [{name: getattr(row, name) for name in Message.__dataclass_fields__} for row in rows]
+    if not values:
+        return 0
+    # The driver counts inserted rows; asking the table would cost a scan per batch.
+    new = (await connection.execute(insert(messages).on_conflict_do_nothing(), values)).rowcount
+    if new < len(values):
+        await connection.execute(
+            update(messages)
+            .where(
+                messages.c.channel == bindparam("at_channel"),
+                messages.c.dialog_id == bindparam("at_dialog_id"),
+                messages.c.message_id == bindparam("at_message_id"),
+                messages.c.deleted_at.is_(None),
+                messages.c.text != bindparam("new_text"),
+            )
+            .values(text=bindparam("new_text"), kind=bindparam("new_kind")),
+            [
+                {"at_channel": row["channel"], "at_dialog_id": row["dialog_id"], "at_message_id": row["message_id"]}
+                | {"new_text": row["text"], "new_kind": row["kind"]}
+                for row in values
+            ],
+        )
+    return new
+
+
+async def edit(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int, text: str, at: datetime) -> None:
+    await connection.execute(update(messages).where(*_is(channel, dialog_id, message_id)).values(text=text, edited_at=at))
+
+
+async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int, message_ids: Sequence[int], at: datetime) -> None:
+    """Keep the row, so that a later import does not bring it back; the text goes at once."""
+    await connection.execute(
+        update(messages)
+        .where(messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id.in_(message_ids))
+        .values(deleted_at=at, text="")
+    )
+
+
+async def history(connection: AsyncConnection, dialog_id: int, *, newest: int | None = None) -> list[Message]:
+    """One dialog over all channels, oldest first, deleted ones left out; `newest` limits it to the last ones."""
+    query = (
+        select(*COLUMNS)
+        .where(messages.c.dialog_id == dialog_id, messages.c.deleted_at.is_(None))
+        .order_by(messages.c.sent_at.desc(), messages.c.message_id.desc())
+    )
+    rows = (await connection.execute(query.limit(newest) if newest else query)).all()
+    return [_message(row) for row in reversed(rows)]
+
+
+async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> AsyncIterator[tuple[int, list[Message]]]:
+    """Whole dialogs, one at a time."""
+    for dialog_id in dialog_ids:
+        yield dialog_id, await history(connection, dialog_id)
+
+
+async def counts(connection: AsyncConnection) -> dict[int, tuple[int, int]]:
+    """dialog id -> (messages, of which the owner's)."""
+    query = select(messages.c.dialog_id, func.count(), func.sum(messages.c.out)).where(messages.c.deleted_at.is_(None))
+    return {row[0]: (row[1], int(row[2] or 0)) for row in await connection.execute(query.group_by(messages.c.dialog_id))}
+
+
+def _is(channel: str, dialog_id: int, message_id: int) -> tuple[Any, ...]:
+    return messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id == message_id
+
+
+def _message(row: Row[Any]) -> Message:
+    values: tuple[Any, ...] = tuple(row)
+    return Message(*values)

@@ -1,0 +1,227 @@
+"""Every table. The newest schema in Python; `migrations/` is how a file gets there, and a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as integer microseconds since 1970: it sorts, it compares, it never loses its zone."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# One private chat: the contact's account id. `watermark` is the highest collected message id of the account channel.
+dialogs = Table(
+    "dialogs",
+    metadata,
+    Column("dialog_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, default=""),
+    Column("username", Text),
+    Column("mode", String(8)),  # off | shadow | approve | auto; NULL: the default mode of the settings
+    Column("watermark", BigInteger, nullable=False, default=0),
+    Column("collected_at", UtcDateTime),
+    Column("excluded", Boolean, nullable=False, default=False),  # never requested, never trained on
+    CheckConstraint("mode IN ('off','shadow','approve','auto')", name="mode"),
+)
+
+# What a contact said to "may my twin learn from our chat?". Append-only; the newest row holds.
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dialog_id", BigInteger, ForeignKey("dialogs.dialog_id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("event", String(8), nullable=False),  # asked | given | revoked
+    Column("at", UtcDateTime, nullable=False),
+    Column("words", Text, nullable=False, default=""),
+    CheckConstraint("event IN ('asked','given','revoked')", name="event"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("channel", String(8), primary_key=True),  # account | bot
+    Column("dialog_id", BigInteger, primary_key=True),
+    Column("message_id", BigInteger, primary_key=True),
+    Column("out", Boolean, nullable=False),
+    Column("sent_at", UtcDateTime, nullable=False),
+    Column("edited_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    Column("text", Text, nullable=False, default=""),
+    Column("kind", String(16), nullable=False, default="text"),
+    Column("reply_to_id", BigInteger),
+    Column("forwarded", Boolean, nullable=False, default=False),
+    Column("via_bot", Boolean, nullable=False, default=False),
+    Column("source", String(10), nullable=False),  # collected | imported | received | twin | owner
+    Index("ix_messages_dialog_id_sent_at", "dialog_id", "sent_at"),
+    sqlite_with_rowid=False,
+)
+
+# An update is here, keyed by its id, before the poll that acknowledges it.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("update_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("payload", Text, nullable=False),  # the update's JSON; emptied when done
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Index("ix_inbox_done_at_update_id", "done_at", "update_id"),
+)
+
+# A dialog that waits for a draft: a burst moves `due_at` on, a failing engine moves it further.
+replies_due = Table(
+    "replies_due",
+    metadata,
+    Column("channel", String(8), primary_key=True),
+    Column("dialog_id", BigInteger, primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False, index=True),
+    Column("attempts", Integer, nullable=False, default=0),
+)
+
+DRAFT_STATES = ("pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed")
+
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("channel", String(8), nullable=False),
+    Column("dialog_id", BigInteger, nullable=False, index=True),
+    Column("answers_message_id", BigInteger, nullable=False),  # the contact's newest message when it was written
+    Column("text", Text, nullable=False),  # a turn: bubbles joined by twin.turns.join_bubbles
+    Column("adapter", Text),  # NULL: the base model
+    Column("mean_logprob", Float),
+    Column("state", String(10), nullable=False, index=True),
+    Column("variant", Integer, nullable=False, default=1),  # 1, 2, 3: how often the owner asked for another
+    Column("card_message_id", BigInteger),  # the card in the owner's chat with the bot
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("settled_at", UtcDateTime),
+    CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
+)
+
+# What the owner did with a draft; append-only, teaches the next adapter.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("action", String(10), nullable=False),  # send | edit | another | skip
+    Column("draft_text", Text, nullable=False),  # what was proposed at that moment
+    Column("final_text", Text),  # what goes out, for send and edit
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# A send is here before it is tried. waiting -> sending -> sent | failed | uncertain (unknown outcome, the owner decides).
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(8), nullable=False),
+    Column("dialog_id", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),  # bubble number within the draft, from 0
+    Column("text", Text, nullable=False),
+    Column("random_id", BigInteger, nullable=False),  # MTProto's idempotency key
+    Column("state", String(10), nullable=False),
+    Column("not_before_at", UtcDateTime),
+    Column("tried_at", UtcDateTime),
+    Column("sent_message_id", BigInteger),
+    Column("error", Text),
+    Index("ux_outbox_draft_id_position", "draft_id", "position", unique=True),
+    Index("ix_outbox_state", "state"),
+    CheckConstraint("state IN ('waiting','sending','sent','failed','uncertain')", name="state"),
+)
+
+# What a message in the owner's chat with the bot is about, so that an answer to it finds its draft after a restart.
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(40), primary_key=True),
+    Column("kind", String(12), nullable=False),  # full | incremental | collect | import
+    Column("state", String(10), nullable=False),  # running | done | failed | cancelled
+    Column("stage", String(16), nullable=False, default=""),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("detail", JSON, nullable=False, default=dict),
+    Column("error", Text),
+)
+
+# LoRA weights for one base model, an immutable folder. At most one is active; none: the base model answers.
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("base_model", Text, nullable=False),
+    Column("parent", String(64)),
+    Column("dataset_hash", String(64), nullable=False),
+    Column("state", String(10), nullable=False),  # candidate | active | retired
+    Column("metrics", JSON, nullable=False, default=dict),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("promoted_at", UtcDateTime),
+    Index("ux_adapters_active", "state", unique=True, sqlite_where=Column("state") == "active"),
+    CheckConstraint("state IN ('candidate','active','retired')", name="state"),
+)
+
+# Which private chats an adapter has learned from: what forgetting needs.
+adapter_dialogs = Table(
+    "adapter_dialogs",
+    metadata,
+    Column("adapter", String(64), ForeignKey("adapters.name", ondelete="CASCADE"), primary_key=True),
+    Column("dialog_id", BigInteger, primary_key=True),
+)
+
+# Small facts of the bot that must survive a restart: the poll offset, whether an outage was told, ...
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
