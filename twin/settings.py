@@ -36,6 +36,9 @@ class Bot(Group):
     burst_seconds: Annotated[float, Field(description="Wait this long for the rest of a burst before drafting.", ge=0)] = 3.0
     expire_hours: Annotated[float, Field(description="A draft nobody decided on expires after this.", gt=0)] = 24.0
     bubble_seconds: Annotated[float, Field(description="Pause between the bubbles of one answer.", ge=0)] = 0.8
+    drafts_per_hour: Annotated[
+        int, Field(description="At most so many drafts for one contact in an hour; later messages wait their turn.", ge=1)
+    ] = 60
     max_variants: Annotated[int, Field(description="How many drafts [Another] may make for one message.", ge=1, le=9)] = 3
 
 

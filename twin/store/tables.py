@@ -115,6 +115,7 @@ replies_due = Table(
     Column("dialog_id", BigInteger, primary_key=True),
     Column("due_at", UtcDateTime, nullable=False, index=True),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("failing_since", UtcDateTime),  # when the engine first failed on it
 )
 
 DRAFT_STATES = ("pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed")
@@ -131,7 +132,12 @@ drafts = Table(
     Column("mean_logprob", Float),
     Column("state", String(10), nullable=False, index=True),
     Column("variant", Integer, nullable=False, default=1),  # 1, 2, 3: how often the owner asked for another
+    Column("author", String(5), nullable=False, default="twin"),  # whose words: twin | owner
+    Column("reason", Text),  # why it expired or failed, or why it has no words
+    Column("another_due_at", UtcDateTime),  # the owner asked for another variant, to be written from then on
     Column("card_message_id", BigInteger),  # the card in the owner's chat with the bot
+    Column("revision", Integer, nullable=False, default=1),  # counts changes that the card has to show
+    Column("shown_revision", Integer, nullable=False, default=0),  # the one it does show
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
@@ -175,8 +181,21 @@ prompts = Table(
     "prompts",
     metadata,
     Column("message_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False),
+    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),  # answered, cancelled or overtaken
+    Column("answer_message_id", BigInteger),  # the owner's message that answered it
+)
+
+# What the owner must be told, written down in the transaction that found it out.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("outbox_id", Integer, ForeignKey("outbox.id", ondelete="CASCADE")),  # "did it arrive?", with buttons
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("told_at", UtcDateTime, index=True),
 )
 
 runs = Table(

@@ -48,7 +48,12 @@ def upgrade() -> None:
         sa.Column("mean_logprob", sa.Float(), nullable=True),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("variant", sa.Integer(), nullable=False),
+        sa.Column("author", sa.String(length=5), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("another_due_at", sa.BigInteger(), nullable=True),
         sa.Column("card_message_id", sa.BigInteger(), nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("shown_revision", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("settled_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
@@ -100,6 +105,7 @@ def upgrade() -> None:
         sa.Column("dialog_id", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("channel", "dialog_id", name=op.f("pk_replies_due")),
     )
     op.create_index(op.f("ix_replies_due_due_at"), "replies_due", ["due_at"], unique=False)
@@ -172,6 +178,20 @@ def upgrade() -> None:
         sa.Column("message_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("draft_id", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("answer_message_id", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["draft_id"], ["drafts.id"], name=op.f("fk_prompts_draft_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_prompts")),
     )
+    op.create_index(op.f("ix_prompts_draft_id"), "prompts", ["draft_id"], unique=False)
+    op.create_table(
+        "notices",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("outbox_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["outbox_id"], ["outbox.id"], name=op.f("fk_notices_outbox_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
+    )
+    op.create_index(op.f("ix_notices_told_at"), "notices", ["told_at"], unique=False)
