@@ -42,6 +42,7 @@ class Account:
     is_bot: bool = False
     token: str | None = None  # of a bot, "<id>:<secret>"
     blocked: set[int] = field(default_factory=set)  # ids of accounts whose messages this one refuses
+    deleted: bool = False  # its messages stay, its name is gone
 
     @property
     def access_hash(self) -> int:
@@ -52,7 +53,7 @@ class Account:
 class Group:
     id: int  # positive, as in MTProto; the Bot API door shows -id, or -100id for a channel
     title: str
-    kind: Literal["group", "channel"]
+    kind: Literal["group", "channel", "basic_group"]  # a basic group's messages take ids in each member's box
     members: set[int]
 
 
@@ -197,6 +198,13 @@ class MemberChanged:
     joined: bool
 
 
+@dataclass(frozen=True)
+class BlockChanged:
+    account_id: int
+    blocked_id: int
+    blocked: bool
+
+
 Event = (
     Sent
     | Edited
@@ -210,6 +218,7 @@ Event = (
     | DraftStreamed
     | Reacted
     | MemberChanged
+    | BlockChanged
 )
 
 
@@ -337,7 +346,7 @@ class World:
         if random_id is not None and (first := self._by_random_id.get((sender_id, to, random_id))):
             raise WorldError("RANDOM_ID_DUPLICATE", message=first)
         chat: frozenset[int] | int = to if to in self.groups else frozenset((sender_id, to))
-        boxes: Iterable[int] = (to,) if isinstance(chat, int) else chat
+        boxes: Iterable[int] = chat if isinstance(chat, frozenset) else self._boxes_of_group(chat)
         message = Message(
             uid=next(self._uids),
             chat=chat,
@@ -473,6 +482,21 @@ class World:
         if account_id in group.members:
             group.members.remove(account_id)
             self._emit(MemberChanged(group_id, account_id, by_id, joined=False))
+
+    def block(self, account_id: int, other_id: int, *, blocked: bool = True) -> None:
+        """Refuse, or take again, the messages of another account. Doing it twice changes nothing."""
+        refused = self.account(account_id).blocked
+        if (other_id in refused) == blocked:
+            return
+        if blocked:
+            refused.add(self.account(other_id).id)
+        else:
+            refused.remove(other_id)
+        self._emit(BlockChanged(account_id, other_id, blocked))
+
+    def _boxes_of_group(self, group_id: int) -> Iterable[int]:
+        group = self.groups[group_id]
+        return group.members if group.kind == "basic_group" else (group_id,)
 
     def _take_id(self, box: int) -> int:
         self._next_id[box] = self._next_id.get(box, 0) + 1
