@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def load_chitchat(world: World, owner_rank: int = 1, *, shift: bool = True, bot:
     constant, so that the last message is an hour old and every gap stays. Names, usernames and phone numbers are invented
     and the same every time. Errors: ValueError for a rank that nobody has.
     """
-    from chitchat_dataset import Dataset
-
-    conversations = [[line for turn in c["messages"] for line in turn if line["text"].strip()] for c in Dataset().values()]
+    # its Dataset() leaves the file open, so the file is read here
+    dataset = json.loads((resources.files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8"))
+    conversations = [[line for turn in c["messages"] for line in turn if line["text"].strip()] for c in dataset.values()]
     written = Counter(line["sender"] for lines in conversations for line in lines)
     if not 1 <= owner_rank <= len(written):
         raise ValueError(f"owner_rank is 1 to {len(written)}, not {owner_rank}")
