@@ -36,16 +36,18 @@ async def save(connection: AsyncConnection, dialog_id: int, *, name: str, userna
     await connection.execute(statement.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": name, "username": username}))
 
 
-async def find(connection: AsyncConnection) -> list[Dialog]:
-    """All dialogs, by name."""
+async def find(connection: AsyncConnection, *, dialog_id: int | None = None) -> list[Dialog]:
+    """All dialogs by name, or the one with this id."""
     newest = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
     columns = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded")]
     query = select(*columns, newest.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id)
+    if dialog_id is not None:
+        query = query.where(dialogs.c.dialog_id == dialog_id)
     return [Dialog(*tuple[Any, ...](row)) for row in await connection.execute(query)]
 
 
 async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
-    return next((d for d in await find(connection) if d.dialog_id == dialog_id), None)
+    return next(iter(await find(connection, dialog_id=dialog_id)), None)
 
 
 async def advance_watermark(connection: AsyncConnection, dialog_id: int, message_id: int, at: datetime) -> None:

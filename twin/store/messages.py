@@ -68,6 +68,25 @@ async def history(connection: AsyncConnection, dialog_id: int, *, newest: int | 
     return [_message(row) for row in reversed(rows)]
 
 
+async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> dict[int, str]:
+    """message id -> text of what was sent from then on and is not marked deleted."""
+    mine = messages.c.dialog_id == dialog_id, messages.c.sent_at >= since, messages.c.channel == channel, messages.c.deleted_at.is_(None)
+    rows = await connection.execute(select(messages.c.message_id, messages.c.text).where(*mine))
+    return {row[0]: row[1] for row in rows}
+
+
+async def get(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> Message | None:
+    """One message, marked deleted or not."""
+    row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id, message_id)))).one_or_none()
+    return _message(row) if row else None
+
+
+async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
+    """The contact's newest message of a dialog; 0 if there is none."""
+    mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.out.is_(False), messages.c.kind != "service"
+    return (await connection.execute(select(func.max(messages.c.message_id)).where(*mine))).scalar_one() or 0
+
+
 async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> AsyncIterator[tuple[int, list[Message]]]:
     """Whole dialogs, one at a time."""
     for dialog_id in dialog_ids:

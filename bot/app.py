@@ -1,0 +1,104 @@
+"""The bot, composed: one poller, one worker, one drafter, one sender, one desk, one housekeeper, one timer.
+
+They share nothing but the store and a few bells, so each may die with the process on any line:
+
+    poller -> inbox -> worker -> messages, replies_due -> drafter -> drafts -> desk -> card -> (tap) -> outbox -> sender
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiogram import Bot, Dispatcher, Router
+from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.context import Bells, Rollback, Twin
+from bot.desk import keep_desk
+from bot.drafter import draft
+from bot.guard import FromOwner, guard
+from bot.handlers import commands, contacts, groups, modes, talk, taps
+from bot.housekeeping import keep_house
+from bot.poller import poll
+from bot.retraining import Retrain, Retraining, schedule
+from bot.sender import send
+from bot.telegram import ERRORS, Pause, explain, make_bot
+from bot.worker import work
+from twin.errors import SettingsError
+from twin.generator import Generator
+from twin.settings import Settings
+
+log = structlog.get_logger()
+OnReady = Callable[[str], None]  # told the bot's @username once the bot answers
+
+
+async def run_bot(
+    settings: Settings,
+    store: AsyncEngine,
+    generator: Generator,
+    *,
+    retrain: Retrain,
+    rollback: Rollback,
+    on_ready: OnReady = lambda username: None,
+) -> None:
+    """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
+
+    The caller opens and closes the store and the generator. `retrain(full)` and `rollback()` answer with one line for the
+    owner, or raise TwinError; `retrain` is cancelled to be stopped.
+    """
+    if settings.owner.id is None:
+        raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
+    bells = Bells()
+    twin = Twin(settings, store, generator, Retraining(retrain, store, bells.desk.set), rollback, settings.owner.id, bells)
+    bot = make_bot(settings)
+    scheduler = None
+    try:
+        scheduler = schedule(twin.retraining, settings.schedule.nightly)
+        await _run(twin, bot, on_ready)
+    finally:
+        if scheduler:
+            scheduler.shutdown(wait=False)
+        await twin.retraining.stop()
+        await bot.session.close()
+        log.info("bot.stopped")
+
+
+async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
+    username = await _meet(bot)
+    await commands.set_menu(bot, twin.owner_id)
+    dispatcher = make_dispatcher(twin)
+    log.info("bot.started", bot_id=bot.id)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")
+        group.create_task(work(twin, bot, dispatcher), name="worker")
+        group.create_task(draft(twin, bot), name="drafter")
+        group.create_task(send(twin, bot), name="sender")
+        group.create_task(keep_desk(twin, bot), name="desk")
+        group.create_task(keep_house(twin), name="housekeeper")
+        on_ready(username)
+
+
+async def _meet(bot: Bot) -> str:
+    """Wait until Telegram answers; a refused token is no reason to wait."""
+    pause = Pause()
+    while True:
+        try:
+            return (await bot.get_me()).username or ""
+        except (TelegramUnauthorizedError, TelegramNotFound) as exc:
+            raise explain(exc) from exc
+        except ERRORS as exc:
+            seconds = pause.next(exc)
+            log.warning("start.delayed", why=str(explain(exc)), error=type(exc).__name__, retry_seconds=seconds)
+            await asyncio.sleep(seconds)
+
+
+def make_dispatcher(twin: Twin) -> Dispatcher:
+    """All handlers. Whatever the owner may do is inside the one guarded router."""
+    dispatcher = Dispatcher()
+    dispatcher["twin"] = twin
+    owner = guard(Router(name="owner"), FromOwner(twin.owner_id))
+    owner.include_routers(commands.setup(), modes.setup(), taps.setup(), talk.setup(), taps.setup_last())
+    dispatcher.include_routers(owner, contacts.setup(twin.owner_id), groups.setup())
+    return dispatcher

@@ -1,0 +1,60 @@
+"""What the bot's tasks and handlers share: settings, store, engine, and the bells by which they wake each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from twin.generator import Generator
+from twin.settings import Settings
+
+if TYPE_CHECKING:
+    from bot.retraining import Retraining
+
+Rollback = Callable[[], Awaitable[str]]  # goes back to the adapter before; its outcome in one line; raises TwinError
+
+
+@dataclass(frozen=True)
+class Bells:
+    """Each tells one task that there may be work in the store. A bell is never the work: what is due is read from there."""
+
+    inbox: asyncio.Event = field(default_factory=asyncio.Event)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    outbox: asyncio.Event = field(default_factory=asyncio.Event)
+    desk: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        """Wake everything that may follow from a decision."""
+        for bell in (self.due, self.outbox, self.desk):
+            bell.set()
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Handed to every task, and to every handler as `twin`."""
+
+    settings: Settings
+    store: AsyncEngine
+    generator: Generator
+    retraining: Retraining
+    rollback: Rollback
+    owner_id: int
+    bells: Bells = field(default_factory=Bells)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def heard(bell: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the bell, at most this long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await bell.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,135 @@
+"""The owner's commands."""
+
+from __future__ import annotations
+
+import structlog
+from aiogram import Bot, F, Router
+from aiogram.filters import Command, CommandObject, CommandStart
+from aiogram.types import BotCommand, BotCommandScopeChat, Message
+
+from bot import reports
+from bot.context import Twin, utc_now
+from bot.handlers.taps import refusal
+from bot.telegram import quietly
+from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
+from twin import decisions
+from twin.decisions import Verdict
+from twin.errors import TwinError
+from twin.replies import OUTAGE
+from twin.store import adapters, dialogs, drafts, facts, overview
+
+log = structlog.get_logger()
+
+
+async def on_start(message: Message, bot: Bot, twin: Twin) -> None:
+    await set_menu(bot, twin.owner_id)  # Telegram refuses it before the owner's first word
+    await message.answer(HELP)
+    twin.bells.desk.set()
+
+
+async def on_help(message: Message) -> None:
+    await message.answer(HELP)
+
+
+async def on_privacy(message: Message) -> None:
+    await message.answer(PRIVACY)
+
+
+async def on_approve(message: Message, command: CommandObject, twin: Twin) -> None:
+    wanted = (command.args or "").strip()
+    if wanted and not wanted.isdecimal():
+        await message.answer("Write /approve for the newest draft, or /approve 12 for draft 12.")
+        return
+    async with twin.store.begin() as connection:
+        newest = next(iter(await drafts.pending(connection)), None)
+        draft_id = int(wanted) if wanted else newest.id if newest else 0
+        verdict = await decisions.send(connection, draft_id, utc_now()) if draft_id else Verdict("unknown")
+        dialog = await dialogs.get(connection, verdict.draft.dialog_id) if verdict.draft else None
+    log.info("draft.approved", draft_id=draft_id, outcome=verdict.what)
+    twin.bells.ring()
+    if verdict.what == "done" and verdict.draft:
+        await message.answer(f"Draft {verdict.draft.id} is on its way to {(dialog and dialog.name) or 'them'}.")
+    else:
+        await message.answer(refusal(verdict) if wanted or newest else "No draft is waiting.")
+
+
+async def on_status(message: Message, twin: Twin) -> None:
+    async with twin.store.begin() as connection:
+        state = await overview.read(connection, owner_id=twin.owner_id)
+        active = await adapters.active(connection)
+        outage = await facts.get(connection, OUTAGE)
+    text = reports.status(
+        state,
+        default_mode=twin.settings.bot.default_mode,
+        adapter=active.name if active else None,
+        outage=outage,
+        retraining=twin.retraining.is_running,
+        now=utc_now(),
+    )
+    await message.answer(**text.as_kwargs())
+
+
+async def on_adapters(message: Message, twin: Twin) -> None:
+    async with twin.store.begin() as connection:
+        known = await adapters.find(connection)
+    await message.answer(**reports.adapter_list(known).as_kwargs())
+
+
+async def on_rollback(message: Message, twin: Twin, update_id: int) -> None:
+    if not await _first_time(twin, "last rollback", update_id):
+        return
+    try:
+        await message.answer(await twin.rollback())
+    except TwinError as exc:
+        await message.answer(str(exc))
+
+
+async def on_retrain(message: Message, command: CommandObject, twin: Twin, update_id: int) -> None:
+    what = (command.args or "").strip().lower()
+    if what not in ("", "full", "stop"):
+        await message.answer("Write /retrain, /retrain full or /retrain stop.")
+        return
+    if not await _first_time(twin, "last retraining", update_id):
+        return
+    if what == "stop":
+        await message.answer("Retraining is stopped." if await twin.retraining.stop() else "No retraining is going on.")
+    elif twin.retraining.start(full=what == "full"):
+        await message.answer("Retraining has begun. I will tell you what came of it; /retrain stop ends it.")
+    else:
+        await message.answer("A retraining is going on already. /retrain stop ends it.")
+
+
+async def set_menu(bot: Bot, owner_id: int) -> bool:
+    """The owner's commands in the owner's chat, /privacy in everybody else's."""
+    await quietly(bot.set_my_commands(_menu(CONTACT_COMMANDS)), "menu.refused")
+    return await quietly(bot.set_my_commands(_menu(OWNER_COMMANDS), scope=BotCommandScopeChat(chat_id=owner_id)), "menu.refused")
+
+
+def _menu(commands: dict[str, str]) -> list[BotCommand]:
+    return [BotCommand(command=name, description=text) for name, text in commands.items()]
+
+
+async def _first_time(twin: Twin, what: str, update_id: int) -> bool:
+    """These commands cannot be repeated, so they are carried out at most once: noted before, not after."""
+    async with twin.store.begin() as connection:
+        if await facts.get(connection, what) == update_id:
+            return False
+        await facts.put(connection, what, update_id)
+    return True
+
+
+def setup() -> Router:
+    router = Router(name="commands")
+    router.message.filter(~F.forward_origin, ~F.via_bot)
+    router.message.register(on_start, CommandStart())
+    for name, handler in (
+        ("help", on_help),
+        ("privacy", on_privacy),
+        ("approve", on_approve),
+        ("status", on_status),
+        ("adapters", on_adapters),
+        ("rollback", on_rollback),
+        ("retrain", on_retrain),
+    ):
+        router.message.register(handler, Command(name))
+    return router

@@ -1,0 +1,124 @@
+"""The buttons of a card, and of the question whether something arrived."""
+
+from __future__ import annotations
+
+import structlog
+from aiogram import Bot, F, Router
+from aiogram.types import CallbackQuery, ForceReply, Message
+from aiogram.utils.formatting import Bold, Code, Text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.cards import MAX_TEXT, DoubtTap, Tap, shown_name
+from bot.context import Twin, utc_now
+from bot.telegram import quietly
+from twin import decisions, sending
+from twin.decisions import Verdict
+from twin.store import dialogs, prompts
+from twin.store.drafts import Draft
+from twin.turns import split_bubbles
+from twin.utf16 import cut
+
+log = structlog.get_logger()
+TOASTS = {"send": "On its way", "another": "Writing another …", "skip": "Skipped", "undo": "It is back", "edit": ""}
+
+
+async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Twin) -> None:
+    async with twin.store.begin() as connection:
+        verdict = await _decide(connection, callback_data, twin)
+    log.info("card.tapped", action=callback_data.action, draft_id=callback_data.draft_id, outcome=verdict.what)
+    toast = TOASTS.get(callback_data.action, "") if verdict.what == "done" else refusal(verdict)
+    await quietly(callback.answer(toast), "tap.unanswered")
+    if verdict.what == "done" and callback_data.action == "edit" and verdict.draft:
+        await ask_for_words(bot, twin, verdict.draft)
+    await _retire_double(callback, verdict.draft)
+    twin.bells.ring()
+
+
+async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin) -> None:
+    async with twin.store.begin() as connection:
+        settled = await sending.answer_doubt(
+            connection, callback_data.outbox_id, it_arrived=callback_data.arrived, settings=twin.settings, now=utc_now()
+        )
+    log.info("doubt.answered", outbox_id=callback_data.outbox_id, arrived=callback_data.arrived, settled=settled)
+    done = "Good." if callback_data.arrived else "On its way again."
+    await quietly(callback.answer(done if settled else "That is settled already."), "tap.unanswered")
+    if isinstance(callback.message, Message):
+        await quietly(callback.message.edit_reply_markup(reply_markup=None), "keyboard.kept")
+    twin.bells.ring()
+
+
+async def on_unknown_button(callback: CallbackQuery) -> None:
+    await quietly(callback.answer("I do not know this button any more."), "tap.unanswered")
+
+
+async def ask_for_words(bot: Bot, twin: Twin, draft: Draft) -> None:
+    """Ask the owner for the text; his answer finds its draft by this question, also after a restart."""
+    async with twin.store.begin() as connection:
+        dialog = await dialogs.get(connection, draft.dialog_id)
+    name = shown_name(dialog.name if dialog else "")
+    parts: list[Text | str] = ["What should ", Bold(name), " get instead? One bubble a line. /cancel leaves the draft as it is."]
+    words = "\n".join(split_bubbles(draft.text))
+    if words:
+        parts += ["\n\n", Code(cut(words, MAX_TEXT - 300))]
+    hint = ForceReply(input_field_placeholder=cut(f"Your words to {name}", 64))
+    question = await bot.send_message(twin.owner_id, **Text(*parts).as_kwargs(), reply_markup=hint)
+    async with twin.store.begin() as connection:
+        await prompts.add(connection, question.message_id, draft.id, utc_now())
+
+
+def refusal(verdict: Verdict) -> str:
+    """Why a decision was not carried out."""
+    draft = verdict.draft
+    match verdict.what:
+        case "unknown":
+            return "There is no such draft."
+        case "outdated":
+            return "The draft has changed. Look at its card again."
+        case "wordless":
+            return "There are no words to send."
+        case "exhausted":
+            return "No more variants for this one."
+        case "decided" if draft:
+            said = {"rejected": "skipped", "approved": "on its way", "edited": "on its way", "sending": "on its way"}
+            reason = f" ({draft.reason})" if draft.state == "expired" and draft.reason else ""
+            return f"Draft {draft.id} is {said.get(draft.state, draft.state)} already{reason}."
+        case _:
+            return "Nothing to do."
+
+
+async def _decide(connection: AsyncConnection, tap: Tap, twin: Twin) -> Verdict:
+    now = utc_now()
+    match tap.action:
+        case "send":
+            return await decisions.send(connection, tap.draft_id, now, variant=tap.variant)
+        case "edit":
+            return await decisions.begin_edit(connection, tap.draft_id, variant=tap.variant)
+        case "another":
+            return await decisions.another(connection, tap.draft_id, twin.settings, now, variant=tap.variant)
+        case "skip":
+            return await decisions.skip(connection, tap.draft_id, now, variant=tap.variant)
+        case "undo":
+            return await decisions.undo(connection, tap.draft_id, twin.settings, now)
+        case _:
+            return Verdict("unknown")
+
+
+async def _retire_double(callback: CallbackQuery, draft: Draft | None) -> None:
+    """A crash between sending a card and noting its id leaves a second card: take the buttons off whichever is not kept."""
+    message = callback.message
+    if isinstance(message, Message) and message.reply_markup and (draft is None or draft.card_message_id not in (None, message.message_id)):
+        await quietly(message.edit_reply_markup(reply_markup=None), "keyboard.kept")
+
+
+def setup() -> Router:
+    router = Router(name="taps")
+    router.callback_query.register(on_tap, Tap.filter())
+    router.callback_query.register(on_doubt, DoubtTap.filter())
+    return router
+
+
+def setup_last() -> Router:
+    """For data that no other router knows: forged, or of an older version."""
+    router = Router(name="unknown buttons")
+    router.callback_query.register(on_unknown_button, F.data)
+    return router

@@ -1,0 +1,31 @@
+"""Housekeeping: expires drafts nobody decided on and forgets old inbox rows."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from bot.context import Twin, utc_now
+from twin import replies
+from twin.store import inbox
+
+log = structlog.get_logger()
+ROUND_SECONDS = 30.0
+KEEP_DAYS = 7
+
+
+async def keep_house(twin: Twin) -> None:
+    """For ever."""
+    every = min(ROUND_SECONDS, twin.settings.bot.expire_hours * 3600 / 4)
+    while True:
+        now = utc_now()
+        async with twin.store.begin() as connection:
+            expired = await replies.expire(connection, twin.settings, now)
+            await inbox.purge(connection, now - timedelta(days=KEEP_DAYS))
+        for draft_id in expired:
+            log.info("draft.expired", draft_id=draft_id)
+        if expired:
+            twin.bells.desk.set()
+        await asyncio.sleep(every)

@@ -1,0 +1,60 @@
+"""aiogram's message -> the twin's."""
+
+from __future__ import annotations
+
+from aiogram import types
+from aiogram.enums import ContentType
+
+from twin.turns import Message
+
+# What a person sends; everything else that Telegram puts into a private chat (a pinned message, a timer set) is service.
+MEDIA = {
+    ContentType.ANIMATION,
+    ContentType.AUDIO,
+    ContentType.CHECKLIST,
+    ContentType.CONTACT,
+    ContentType.DICE,
+    ContentType.DOCUMENT,
+    ContentType.GAME,
+    ContentType.LIVE_PHOTO,
+    ContentType.LOCATION,
+    ContentType.PAID_MEDIA,
+    ContentType.PHOTO,
+    ContentType.POLL,
+    ContentType.STICKER,
+    ContentType.STORY,
+    ContentType.UNKNOWN,  # newer than this version of aiogram
+    ContentType.VENUE,
+    ContentType.VIDEO,
+    ContentType.VIDEO_NOTE,
+    ContentType.VOICE,
+}
+MAX_KIND = 16
+
+
+def to_message(message: types.Message) -> Message:
+    """A message received in a private chat with the bot."""
+    return Message(
+        channel="bot",
+        dialog_id=message.chat.id,
+        message_id=message.message_id,
+        out=False,
+        sent_at=message.date,
+        text=message.text or message.caption or "",
+        kind=_kind(message),
+        reply_to_id=message.reply_to_message.message_id if message.reply_to_message else None,
+        forwarded=message.forward_origin is not None,
+        via_bot=message.via_bot is not None,
+        source="received",
+    )
+
+
+def full_name(sender: types.User) -> str:
+    return sender.full_name.strip() or sender.username or ""
+
+
+def _kind(message: types.Message) -> str:
+    content = ContentType(message.content_type)
+    if content is ContentType.TEXT:
+        return "text"
+    return content.value[:MAX_KIND] if content in MEDIA else "service"

@@ -1,0 +1,82 @@
+"""/status and /adapters in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiogram.utils.formatting import Bold, Italic, Text
+
+from twin.store.adapters import Adapter
+from twin.store.overview import LastRun, Overview
+
+MODES = ("approve", "auto", "shadow", "off")
+MOST_ADAPTERS = 12
+
+
+def status(
+    state: Overview, *, default_mode: str, adapter: str | None, outage: dict[str, Any] | None, retraining: bool, now: datetime
+) -> Text:
+    modes = [f"{state.modes[mode]} {mode}" for mode in MODES if mode in state.modes]
+    if None in state.modes:
+        modes.append(f"{state.modes[None]} by default ({default_mode})")
+    sends = f"{state.waiting} on the way" + (f", {state.uncertain} in doubt" if state.uncertain else "")
+    failing = f"does not answer, first noticed {ago(datetime.fromisoformat(outage['since']), now)}: {outage['what']}" if outage else ""
+    lines = [
+        ("Contacts", ", ".join(modes) or "nobody has written yet"),
+        ("Drafts", f"{state.pending} waiting for you, {state.due} to be written"),
+        ("Sends", sends),
+        ("Adapter", adapter or "none, the base model answers"),
+        ("Engine", failing or "answers"),
+        ("Last run", last_run(state.last_run, now) + (", a retraining is going on" if retraining else "")),
+    ]
+    if state.set_aside:
+        lines.append(("Set aside", f"{state.set_aside} updates that could not be handled"))
+    parts: list[Any] = []
+    for label, value in lines:
+        parts += [Bold(label), f": {value}\n"]
+    return Text(*parts)
+
+
+def adapter_list(known: Sequence[Adapter]) -> Text:
+    if not known:
+        return Text("No adapter yet: the base model answers. /retrain makes the first.")
+    parts: list[Any] = []
+    for adapter in reversed(known[-MOST_ADAPTERS:]):
+        name = Bold(adapter.name) if adapter.state == "active" else adapter.name
+        parts += ["▶ " if adapter.state == "active" else "", name, f" · {adapter.state}\n"]
+        parts += [Italic(figures(adapter.metrics) or "no figures"), "\n\n"]
+    if len(known) > MOST_ADAPTERS:
+        parts.append(f"and {len(known) - MOST_ADAPTERS} older ones")
+    return Text(*parts)
+
+
+def figures(metrics: Mapping[str, Any]) -> str:
+    """An adapter's figures on the holdout beside the base model's, if both are there."""
+    holdout = metrics.get("holdout", metrics)
+    mine, base = holdout.get("adapter", holdout), holdout.get("base", {})
+    parts = []
+    for name, value in mine.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            beside = f" (base {base[name]:.3g})" if isinstance(base.get(name), int | float) else ""
+            parts.append(f"{name.replace('_', ' ')} {value:.3g}{beside}")
+    return " · ".join(parts)
+
+
+def last_run(run: LastRun | None, now: datetime) -> str:
+    if run is None:
+        return "none yet"
+    stage = f" at {run.stage}" if run.stage and run.state == "running" else ""
+    return f"{run.kind}, {run.state}{stage}, {ago(run.ended_at or run.started_at, now)}"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    passed = now - at.astimezone(UTC)
+    if passed < timedelta(minutes=1):
+        return "just now"
+    if passed < timedelta(hours=1):
+        return f"{passed // timedelta(minutes=1)} min ago"
+    if passed < timedelta(days=2):
+        return f"{passed // timedelta(hours=1)} h ago"
+    return f"{passed.days} days ago"

@@ -1,0 +1,168 @@
+"""What the owner does with a draft: send, edit, another, skip, undo. At most one answer goes out for each.
+
+Every function works inside the caller's transaction, looks at the draft's state there, and says what came of it. A tap
+carries the variant that its card showed, so that nobody sends a text that he has not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.replies import SUPERSEDED, supersede
+from twin.settings import Settings
+from twin.store import drafts, due, messages, outbox, prompts
+from twin.store.drafts import Draft
+from twin.turns import join_bubbles, split_bubbles
+from twin.utf16 import pieces
+
+MAX_BUBBLE = 4096  # UTF-16 units, https://core.telegram.org/bots/api#sendmessage
+
+What = Literal[
+    "done",
+    "unknown",  # there is no such draft
+    "decided",  # it was decided on before, or has expired: see its state
+    "outdated",  # the card shows another variant than the draft has now
+    "wordless",  # there is nothing to send
+    "exhausted",  # no more variants
+    "renewed",  # a newer message came in while the owner typed: the words wait on a new card
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    what: What
+    draft: Draft | None = None
+
+
+async def send(connection: AsyncConnection, draft_id: int, now: datetime, *, variant: int | None = None) -> Verdict:
+    """Approve a draft as it stands; its bubbles are in the outbox when the transaction ends."""
+    draft, refusal = await _open(connection, draft_id, variant)
+    if refusal or not draft:
+        return refusal or Verdict("unknown")
+    bubbles = to_bubbles(split_bubbles(draft.text))
+    if not bubbles:
+        return Verdict("wordless", draft)
+    return await _approve(connection, draft, bubbles, now, edited=False)
+
+
+async def begin_edit(connection: AsyncConnection, draft_id: int, *, variant: int) -> Verdict:
+    """Whether the owner may type a text instead of this draft's."""
+    draft, refusal = await _open(connection, draft_id, variant)
+    return refusal or Verdict("done", draft)
+
+
+async def edit(connection: AsyncConnection, draft_id: int, text: str, message_id: int, now: datetime) -> Verdict:
+    """Send what the owner typed, one bubble a line, as typed. `message_id` is the owner's message, for the second time it is seen.
+
+    If a newer message of the contact came in meanwhile, the words are not sent past it: they become a new pending draft.
+    """
+    draft = await drafts.get(connection, draft_id)
+    if draft is None:
+        return Verdict("unknown")
+    bubbles = to_bubbles(text.split("\n"))
+    if not bubbles:
+        return Verdict("wordless", draft)
+    if draft.state == "pending":
+        await prompts.close(connection, draft.id, now, answer_message_id=message_id)
+        return await _approve(connection, draft, bubbles, now, edited=True)
+    if draft.state != "expired" or draft.reason != SUPERSEDED:
+        await prompts.close(connection, draft.id, now)
+        return Verdict("decided", draft)
+    await prompts.close(connection, draft.id, now, answer_message_id=message_id)
+    return Verdict("renewed", await _renew(connection, draft, join_bubbles(bubbles), now))
+
+
+async def another(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int) -> Verdict:
+    """Ask for one more variant. Asking twice for the same one is asking once."""
+    draft, refusal = await _open(connection, draft_id, variant)
+    if refusal or not draft:
+        return refusal or Verdict("unknown")
+    if draft.variant >= settings.bot.max_variants:
+        return Verdict("exhausted", draft)
+    if draft.another_due_at is None:
+        await drafts.decide(connection, draft, "another", now)
+        await drafts.change(connection, draft, another_due_at=now)
+    return Verdict("done", draft)
+
+
+async def skip(connection: AsyncConnection, draft_id: int, now: datetime, *, variant: int) -> Verdict:
+    """No answer to this."""
+    draft, refusal = await _open(connection, draft_id, variant)
+    if refusal or not draft:
+        return refusal or Verdict("unknown")
+    await drafts.decide(connection, draft, "skip", now)
+    await drafts.change(connection, draft, state="rejected", settled_at=now, another_due_at=None)
+    await prompts.close(connection, draft.id, now)
+    return Verdict("done", draft)
+
+
+async def undo(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime) -> Verdict:
+    """Bring a skipped draft back, while nothing newer came and it has not expired."""
+    draft = await drafts.get(connection, draft_id)
+    if draft is None:
+        return Verdict("unknown")
+    if draft.state == "pending":
+        return Verdict("done", draft)
+    expired = draft.created_at <= now - timedelta(hours=settings.bot.expire_hours)
+    if expired or not await is_undoable(connection, draft):
+        return Verdict("decided", draft)
+    await drafts.decide(connection, draft, "undo", now)
+    await drafts.change(connection, draft, state="pending", settled_at=None)
+    return Verdict("done", draft)
+
+
+async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
+    """A skipped draft may come back while nothing happened in its dialog since."""
+    if draft.state != "rejected" or await due.get(connection, draft.channel, draft.dialog_id):
+        return False
+    newest = await drafts.newest(connection, draft.channel, draft.dialog_id)
+    newer = await messages.newest_id(connection, draft.channel, draft.dialog_id)
+    return newest is not None and newest.id == draft.id and newer <= draft.answers_message_id
+
+
+async def approve_own(connection: AsyncConnection, draft: Draft, now: datetime) -> bool:
+    """Let an answer to the owner himself go out: no card, no decision. False if there is nothing to say."""
+    bubbles = to_bubbles(split_bubbles(draft.text))
+    if not bubbles:
+        await drafts.change(connection, draft, state="expired", reason="no words", settled_at=now)
+        return False
+    await drafts.change(connection, draft, state="approved", settled_at=now)
+    await outbox.add(connection, draft, bubbles)
+    return True
+
+
+def to_bubbles(lines: list[str]) -> list[str]:
+    """Messages that Telegram takes: none blank, none too long."""
+    return [piece for line in lines for piece in pieces(line, MAX_BUBBLE)]
+
+
+async def _open(connection: AsyncConnection, draft_id: int, variant: int | None) -> tuple[Draft | None, Verdict | None]:
+    """The draft if it can be decided on, else why not."""
+    draft = await drafts.get(connection, draft_id)
+    if draft is None:
+        return None, Verdict("unknown")
+    if draft.state != "pending":
+        return draft, Verdict("decided", draft)
+    if variant is not None and variant != draft.variant:
+        return draft, Verdict("outdated", draft)
+    return draft, None
+
+
+async def _approve(connection: AsyncConnection, draft: Draft, bubbles: list[str], now: datetime, *, edited: bool) -> Verdict:
+    await drafts.decide(connection, draft, "edit" if edited else "send", now, final_text=join_bubbles(bubbles))
+    await drafts.change(connection, draft, state="edited" if edited else "approved", settled_at=now, another_due_at=None)
+    await prompts.close(connection, draft.id, now)
+    await outbox.add(connection, draft, bubbles)
+    return Verdict("done", draft)
+
+
+async def _renew(connection: AsyncConnection, old: Draft, text: str, now: datetime) -> Draft:
+    await supersede(connection, old.channel, old.dialog_id, SUPERSEDED, now)
+    await due.drop(connection, old.channel, old.dialog_id)
+    newest = await messages.newest_id(connection, old.channel, old.dialog_id)
+    row = {"channel": old.channel, "dialog_id": old.dialog_id, "answers_message_id": newest}
+    return await drafts.add(connection, **row, text=text, author="owner", at=now)  # type: ignore[arg-type]

@@ -1,0 +1,156 @@
+"""Drafts and decisions. Every change that the owner has to see on the card counts up the draft's revision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import decisions, drafts
+
+State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
+Action = Literal["send", "edit", "another", "skip", "undo"]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """`text` is a turn (bubbles joined), empty when the engine had no words; `reason` says why it ended or is empty."""
+
+    id: int
+    channel: str
+    dialog_id: int
+    answers_message_id: int
+    text: str
+    adapter: str | None
+    mean_logprob: float | None
+    state: State
+    variant: int
+    author: Literal["twin", "owner"]
+    reason: str | None
+    another_due_at: datetime | None
+    card_message_id: int | None
+    revision: int
+    shown_revision: int
+    created_at: datetime
+    settled_at: datetime | None
+
+
+COLUMNS = tuple(getattr(drafts.c, name) for name in Draft.__dataclass_fields__)
+
+
+async def add(
+    connection: AsyncConnection,
+    *,
+    channel: str,
+    dialog_id: int,
+    answers_message_id: int,
+    text: str,
+    at: datetime,
+    adapter: str | None = None,
+    mean_logprob: float | None = None,
+    author: Literal["twin", "owner"] = "twin",
+    reason: str | None = None,
+) -> Draft:
+    values = {"channel": channel, "dialog_id": dialog_id, "answers_message_id": answers_message_id, "text": text}
+    values |= {"adapter": adapter, "mean_logprob": mean_logprob, "author": author, "reason": reason}
+    row = await connection.execute(drafts.insert().values(state="pending", created_at=at, **values).returning(*COLUMNS))
+    return _draft(row.one())
+
+
+async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
+    row = (await connection.execute(select(*COLUMNS).where(drafts.c.id == draft_id))).one_or_none()
+    return _draft(row) if row else None
+
+
+async def pending(connection: AsyncConnection, channel: str | None = None, dialog_id: int | None = None) -> list[Draft]:
+    """What waits for the owner, newest first; of one dialog, if one is named."""
+    query = select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc())
+    if dialog_id is not None:
+        query = query.where(drafts.c.channel == channel, drafts.c.dialog_id == dialog_id)
+    return [_draft(row) for row in await connection.execute(query)]
+
+
+async def newest(connection: AsyncConnection, channel: str, dialog_id: int) -> Draft | None:
+    query = select(*COLUMNS).where(drafts.c.channel == channel, drafts.c.dialog_id == dialog_id).order_by(drafts.c.id.desc())
+    row = (await connection.execute(query.limit(1))).one_or_none()
+    return _draft(row) if row else None
+
+
+async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
+    row = (await connection.execute(select(*COLUMNS).where(drafts.c.card_message_id == card_message_id))).first()
+    return _draft(row) if row else None
+
+
+async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bool:
+    """Set columns and count the revision up. False if it is no longer in the state in which `draft` was read."""
+    statement = update(drafts).where(drafts.c.id == draft.id, drafts.c.state == draft.state, drafts.c.variant == draft.variant)
+    return (await connection.execute(statement.values(revision=drafts.c.revision + 1, **values))).rowcount == 1
+
+
+async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
+    """Drafts whose card does not show their newest revision, oldest first."""
+    query = select(*COLUMNS).where(drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != except_dialog_id)
+    return [_draft(row) for row in await connection.execute(query.order_by(drafts.c.id))]
+
+
+async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id: int | None) -> None:
+    values = {"card_message_id": card_message_id, "shown_revision": draft.revision}
+    await connection.execute(update(drafts).where(drafts.c.id == draft.id).values(values))
+
+
+async def another_due(connection: AsyncConnection) -> Draft | None:
+    """The pending draft for which another variant is due first."""
+    query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))
+    row = (await connection.execute(query.order_by(drafts.c.another_due_at, drafts.c.id).limit(1))).one_or_none()
+    return _draft(row) if row else None
+
+
+async def created_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> Sequence[datetime]:
+    """When the drafts of a dialog were made, oldest first."""
+    query = select(drafts.c.created_at).where(
+        drafts.c.channel == channel, drafts.c.dialog_id == dialog_id, drafts.c.created_at > since, drafts.c.author == "twin"
+    )
+    return list((await connection.execute(query.order_by(drafts.c.created_at))).scalars())
+
+
+async def any_words_since(connection: AsyncConnection, since: datetime) -> bool:
+    """Whether the engine has written a draft since then, for anybody."""
+    query = select(drafts.c.id).where(drafts.c.created_at > since, drafts.c.author == "twin", drafts.c.text != "")
+    return (await connection.execute(query.limit(1))).first() is not None
+
+
+async def pending_created_before(connection: AsyncConnection, before: datetime) -> list[Draft]:
+    query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.created_at <= before).order_by(drafts.c.id)
+    return [_draft(row) for row in await connection.execute(query)]
+
+
+async def answered_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
+    """The contact's newest message that an answer knew of; 0 if none was ever answered."""
+    query = select(func.max(drafts.c.answers_message_id)).where(
+        drafts.c.channel == channel,
+        drafts.c.dialog_id == dialog_id,
+        drafts.c.state.in_(("approved", "edited", "sending", "sent", "failed")),
+    )
+    return (await connection.execute(query)).scalar_one() or 0
+
+
+async def decide(
+    connection: AsyncConnection, draft: Draft, action: Action, at: datetime, *, draft_text: str | None = None, final_text: str | None = None
+) -> None:
+    """Record what the owner did with what was proposed at that moment."""
+    values = {"draft_id": draft.id, "action": action, "draft_text": draft.text if draft_text is None else draft_text}
+    await connection.execute(decisions.insert().values(final_text=final_text, at=at, **values))
+
+
+async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str, str, str | None]]:
+    """(action, text proposed, text sent) in order."""
+    query = select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text).where(decisions.c.draft_id == draft_id)
+    return [(row[0], row[1], row[2]) for row in await connection.execute(query.order_by(decisions.c.id))]
+
+
+def _draft(row: Any) -> Draft:
+    return Draft(*tuple[Any, ...](row))

@@ -1,0 +1,76 @@
+"""Dialogs that wait for a draft, and the moment from which it may be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import outbox, replies_due
+
+
+@dataclass(frozen=True)
+class Due:
+    channel: str
+    dialog_id: int
+    due_at: datetime  # also tells whether a message came in since: every one moves it
+    attempts: int
+    failing_since: datetime | None
+
+
+COLUMNS = tuple(getattr(replies_due.c, name) for name in Due.__dataclass_fields__)
+
+
+async def put(connection: AsyncConnection, channel: str, dialog_id: int, due_at: datetime) -> None:
+    """A message came: draft from `due_at` on. One more of the same burst moves it on; an engine that failed gets a new start."""
+    row = {"due_at": due_at, "attempts": 0, "failing_since": None}
+    statement = insert(replies_due).values(channel=channel, dialog_id=dialog_id, **row)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["channel", "dialog_id"], set_=row))
+
+
+async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due | None:
+    row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id)))).one_or_none()
+    return Due(*tuple[Any, ...](row)) if row else None
+
+
+async def first(connection: AsyncConnection) -> Due | None:
+    """The one due first, however late. A dialog whose last answer is still going out waits for the end of it."""
+    going_out = select(outbox.c.id).where(
+        outbox.c.channel == replies_due.c.channel,
+        outbox.c.dialog_id == replies_due.c.dialog_id,
+        outbox.c.state.in_(("waiting", "sending")),
+    )
+    query = select(*COLUMNS).where(~going_out.exists()).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
+    row = (await connection.execute(query.limit(1))).one_or_none()
+    return Due(*tuple[Any, ...](row)) if row else None
+
+
+async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attempts: int, failing_since: datetime | None) -> None:
+    """Try later, unless a new message has moved it meanwhile."""
+    values = {"due_at": due_at, "attempts": attempts, "failing_since": failing_since}
+    await connection.execute(update(replies_due).where(*_same(due)).values(values))
+
+
+async def take(connection: AsyncConnection, due: Due) -> bool:
+    """Settle it. False if a message came in since it was read: what was drafted is out of date then."""
+    return (await connection.execute(delete(replies_due).where(*_same(due)))).rowcount == 1
+
+
+async def drop(connection: AsyncConnection, channel: str, dialog_id: int) -> None:
+    await connection.execute(delete(replies_due).where(*_is(channel, dialog_id)))
+
+
+async def count(connection: AsyncConnection) -> int:
+    return (await connection.execute(select(func.count()).select_from(replies_due))).scalar_one()
+
+
+def _is(channel: str, dialog_id: int) -> tuple[Any, ...]:
+    return replies_due.c.channel == channel, replies_due.c.dialog_id == dialog_id
+
+
+def _same(due: Due) -> tuple[Any, ...]:
+    return *_is(due.channel, due.dialog_id), replies_due.c.due_at == due.due_at

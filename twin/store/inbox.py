@@ -1,0 +1,64 @@
+"""The inbox: updates as they came, kept before the poll that acknowledges them, taken out in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import inbox
+
+
+@dataclass(frozen=True)
+class Received:
+    update_id: int
+    payload: str  # the update's JSON
+    attempts: int  # how often handling it has failed
+
+
+async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]], at: datetime) -> int:
+    """Keep updates; one that is there already (delivered twice) changes nothing. Returns how many were new."""
+    rows = [
+        {"update_id": u["update_id"], "payload": json.dumps(u, ensure_ascii=False, separators=(",", ":")), "received_at": at}
+        for u in updates
+    ]
+    if not rows:
+        return 0
+    return (await connection.execute(insert(inbox).on_conflict_do_nothing(), rows)).rowcount
+
+
+async def first(connection: AsyncConnection) -> Received | None:
+    """The oldest update that waits."""
+    query = select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts).where(inbox.c.done_at.is_(None)).order_by(inbox.c.update_id)
+    row = (await connection.execute(query.limit(1))).one_or_none()
+    return Received(row.update_id, row.payload, row.attempts) if row else None
+
+
+async def count_failure(connection: AsyncConnection, update_id: int) -> None:
+    await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(attempts=inbox.c.attempts + 1))
+
+
+async def finish(connection: AsyncConnection, update_id: int, at: datetime) -> None:
+    """Done: what it said is elsewhere in the store now, so the payload goes."""
+    await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(done_at=at, payload=""))
+
+
+async def set_aside(connection: AsyncConnection, update_id: int, error: str, at: datetime) -> None:
+    """Given up: `error` names the class of what went wrong. The payload stays, so that nothing is lost."""
+    await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(done_at=at, error=error))
+
+
+async def waiting(connection: AsyncConnection) -> int:
+    return (await connection.execute(select(func.count()).where(inbox.c.done_at.is_(None)))).scalar_one()
+
+
+async def purge(connection: AsyncConnection, before: datetime) -> int:
+    """Forget finished updates older than `before`. Telegram delivers none again after 24 hours."""
+    done = delete(inbox).where(inbox.c.done_at < before, inbox.c.error.is_(None))
+    return (await connection.execute(done)).rowcount

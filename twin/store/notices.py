@@ -1,0 +1,31 @@
+"""What the owner must be told: written down in the transaction that found it out, told when Telegram can be reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.store.tables import notices
+
+
+@dataclass(frozen=True)
+class Notice:
+    id: int
+    text: str
+    outbox_id: int | None  # the send that it asks about: did it arrive?
+
+
+async def add(connection: AsyncConnection, text: str, at: datetime, *, outbox_id: int | None = None) -> None:
+    await connection.execute(notices.insert().values(text=text, outbox_id=outbox_id, created_at=at))
+
+
+async def untold(connection: AsyncConnection) -> list[Notice]:
+    query = select(notices.c.id, notices.c.text, notices.c.outbox_id).where(notices.c.told_at.is_(None)).order_by(notices.c.id)
+    return [Notice(*row) for row in await connection.execute(query)]
+
+
+async def mark_told(connection: AsyncConnection, notice_id: int, at: datetime) -> None:
+    await connection.execute(update(notices).where(notices.c.id == notice_id).values(told_at=at))

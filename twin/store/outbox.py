@@ -1,0 +1,105 @@
+"""The outbox: one row a bubble. waiting -> sending -> sent | failed | uncertain; uncertain -> waiting | sent by the owner's word."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
+
+from twin.store.drafts import Draft
+from twin.store.tables import outbox
+
+State = Literal["waiting", "sending", "sent", "failed", "uncertain"]
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none."""
+
+    id: int
+    draft_id: int
+    channel: str
+    dialog_id: int
+    position: int
+    text: str
+    random_id: int
+    state: State
+    not_before_at: datetime | None
+    tried_at: datetime | None
+    error: str | None
+
+
+COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
+
+
+async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str]) -> None:
+    fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
+    rows = [{**fixed, "position": i, "text": text, "random_id": secrets.randbits(63)} for i, text in enumerate(bubbles)]
+    await connection.execute(outbox.insert(), rows)
+
+
+async def get(connection: AsyncConnection, bubble_id: int) -> Bubble | None:
+    row = (await connection.execute(select(*COLUMNS).where(outbox.c.id == bubble_id))).one_or_none()
+    return _bubble(row) if row else None
+
+
+async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
+    rows = await connection.execute(select(*COLUMNS).where(outbox.c.draft_id == draft_id).order_by(outbox.c.position))
+    return [_bubble(row) for row in rows]
+
+
+async def in_state(connection: AsyncConnection, state: State) -> list[Bubble]:
+    return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(outbox.c.state == state).order_by(outbox.c.id))]
+
+
+async def first(connection: AsyncConnection) -> Bubble | None:
+    """The bubble that may go out first, which may still have to wait for `not_before_at`.
+
+    Order within a chat is kept: nothing passes an earlier bubble of its dialog that has not settled, so a chat with an
+    uncertain bubble stands still until the owner has answered.
+    """
+    earlier = outbox.alias()
+    unsettled = select(earlier.c.id).where(
+        earlier.c.channel == outbox.c.channel,
+        earlier.c.dialog_id == outbox.c.dialog_id,
+        earlier.c.id < outbox.c.id,
+        earlier.c.state.in_(("waiting", "sending", "uncertain")),
+    )
+    query = select(*COLUMNS).where(outbox.c.state == "waiting", ~unsettled.exists())
+    # NULL sorts first in SQLite: what need not wait goes before what must.
+    row = (await connection.execute(query.order_by(outbox.c.not_before_at, outbox.c.id).limit(1))).one_or_none()
+    return _bubble(row) if row else None
+
+
+async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
+    """Change the state. False if it is no longer in the state in which `bubble` was read."""
+    statement = update(outbox).where(outbox.c.id == bubble.id, outbox.c.state == bubble.state)
+    return (await connection.execute(statement.values(state=state, **values))).rowcount == 1
+
+
+async def hold_next(connection: AsyncConnection, bubble: Bubble, until: datetime) -> bool:
+    """Let the next bubble of the same draft wait; False if there is none."""
+    return (await connection.execute(update(outbox).where(*_rest(bubble)).values(not_before_at=until))).rowcount > 0
+
+
+async def fail_rest(connection: AsyncConnection, bubble: Bubble, error: str) -> None:
+    await connection.execute(update(outbox).where(*_rest(bubble)).values(state="failed", error=error))
+
+
+async def counts(connection: AsyncConnection) -> dict[str, int]:
+    rows = await connection.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
+    return {row[0]: row[1] for row in rows}
+
+
+def _rest(bubble: Bubble) -> tuple[ColumnElement[bool], ...]:
+    return outbox.c.draft_id == bubble.draft_id, outbox.c.position > bubble.position, outbox.c.state == "waiting"
+
+
+def _bubble(row: Row[Any]) -> Bubble:
+    return Bubble(*tuple[Any, ...](row))
