@@ -123,7 +123,7 @@ def _by_id(call: Call, box: int, wanted: Iterable[Any]) -> Any:
         if isinstance(given, types.InputMessageReplyTo):
             message = call.world.messages.get(message.reply_to) if message and message.reply_to else None
         if message is None:
-            found.append(types.MessageEmpty(message_id))
+            found.append(types.MessageEmpty(id=message_id, peer_id=None))
             continue
         cast.add_message(message)
         found.append(call.server.renderer.render(message, viewer))

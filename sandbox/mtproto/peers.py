@@ -100,11 +100,16 @@ class Cast:
         (self._groups if chat_id in self._world.groups else self._accounts).add(chat_id)
 
     def add_message(self, message: Message) -> None:
-        self.add(chat_of(message, self._viewer_id))
+        """The chat and everybody that the message names."""
+        if isinstance(message.chat, int):
+            self._groups.add(message.chat)
+        else:
+            self._accounts |= message.chat
         self._accounts.add(message.sender_id)
-        for mentioned in (message.forwarded_from, message.sender_business_bot_id):
-            if mentioned is not None:
-                self._accounts.add(mentioned)
+        if message.forwarded_from is not None:
+            self._accounts.add(message.forwarded_from)
+        if message.sender_business_bot_id is not None:
+            self._accounts.add(message.sender_business_bot_id)
 
     def users(self) -> list[Any]:
         known = (self._world.accounts.get(i) for i in sorted(self._accounts))

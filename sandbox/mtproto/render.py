@@ -1,29 +1,47 @@
 """Messages as one account sees them, in TL, serialised once and kept.
 
-Keeping the bytes is what lets a client read 50,000 messages in about a second.
+Keeping the bytes, and making those of plain texts from a template, lets a client read 50,000 messages in about a second.
 """
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from telethon.tl import types
+from telethon.tl import TLObject, types
 
 from sandbox.mtproto import entities, media, peers
 from sandbox.mtproto.rpc import Serialised
-from sandbox.world import Deleted, Edited, Event, Message, World
+from sandbox.world import Deleted, Edited, Event, Message, Reacted, World
+
+
+def _is_plain(message: Message) -> bool:
+    return isinstance(message.chat, frozenset) and not (
+        message.service is not None
+        or message.entities
+        or message.media
+        or message.reply_markup
+        or message.reply_to
+        or message.edit_date
+        or message.forwarded_from
+        or message.sender_business_bot_id
+        or message.reactions
+    )
 
 
 class Renderer:
     def __init__(self, world: World) -> None:
         self._world = world
         self._kept: dict[int, dict[int, Serialised]] = {}  # uid -> viewer -> bytes
+        self._templates: dict[tuple[int, int, bool], tuple[bytes, bytes]] = {}  # (viewer, other, sent by viewer)
         self._gone: dict[int, dict[int, int]] = {}  # uid of a deleted message -> the ids it had: replies keep pointing at it
         world.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
         match event:
-            case Edited():
+            case Edited() | Reacted():
                 self._kept.pop(event.message.uid, None)
             case Deleted():
                 for message in event.messages:
@@ -31,10 +49,25 @@ class Renderer:
                     self._gone[message.uid] = message.ids
 
     def render(self, message: Message, viewer_id: int) -> Serialised:
-        views = self._kept.setdefault(message.uid, {})
-        if viewer_id not in views:
-            views[viewer_id] = Serialised(bytes(self._build(message, viewer_id)))
-        return views[viewer_id]
+        try:
+            return self._kept[message.uid][viewer_id]
+        except KeyError:
+            built = Serialised(self._plain(message, viewer_id) if _is_plain(message) else bytes(self._build(message, viewer_id)))
+            self._kept.setdefault(message.uid, {})[viewer_id] = built
+            return built
+
+    def _plain(self, message: Message, viewer_id: int) -> bytes:
+        """A private message of nothing but text. All of one side's share every field but the id, the date and the text."""
+        key = (viewer_id, message.other(viewer_id), message.sender_id == viewer_id)
+        template = self._templates.get(key)
+        if template is None:
+            blank = replace(message, text="", date=0, ids=dict.fromkeys(message.ids, 0))
+            # constructor, flags, flags2 | id | peers | date | empty text
+            whole = bytes(self._build(blank, viewer_id))
+            template = self._templates[key] = (whole[:12], whole[16:-8])
+        head, middle = template
+        numbers = (struct.pack("<i", message.ids[viewer_id]), middle, struct.pack("<I", message.date))
+        return b"".join((head, *numbers, TLObject.serialize_bytes(message.text)))
 
     def id_for(self, message: Message, viewer_id: int) -> int:
         return message.ids[peers.box_of(self._world, viewer_id, peers.chat_of(message, viewer_id))]
@@ -63,6 +96,7 @@ class Renderer:
             edit_date=message.edit_date,
             fwd_from=self._forward_header(message),
             via_business_bot_id=message.sender_business_bot_id,
+            reactions=self._reactions(message, viewer_id) if message.reactions else None,
             **common,
         )
 
@@ -83,6 +117,14 @@ class Renderer:
         chat_id = peers.chat_of(message, viewer_id)
         answered_id = ids.get(peers.box_of(self._world, viewer_id, chat_id))
         return types.MessageReplyHeader(reply_to_msg_id=answered_id) if answered_id else None
+
+    @staticmethod
+    def _reactions(message: Message, viewer_id: int) -> Any:
+        counts = Counter(emoji for chosen in message.reactions.values() for emoji in chosen)
+        mine = message.reactions.get(viewer_id, ())
+        return types.MessageReactions(
+            [types.ReactionCount(types.ReactionEmoji(e), n, chosen_order=mine.index(e) if e in mine else None) for e, n in counts.items()]
+        )
 
     def _action(self, message: Message) -> Any:
         match message.service:

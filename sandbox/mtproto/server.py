@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import time
 from collections import deque
@@ -29,6 +30,7 @@ from sandbox.mtproto.updates import Updates
 from sandbox.mtproto.views import Views
 from sandbox.world import World, WorldError
 
+log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 CALLS_KEPT = 20_000
 INTERNAL = types.RpcError(500, "INTERNAL")
@@ -117,6 +119,7 @@ class MtprotoServer:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
+            log.error("mtproto.failed: %s", type(error).__name__)
             self.errors.append(error)
 
     # --- clocks and ids ---

@@ -41,7 +41,8 @@ async def server(world: World, faults: Faults) -> AsyncIterator[MtprotoServer]:
     await server.start()
     yield server
     await server.stop()
-    assert server.errors == []
+    for error in server.errors:
+        raise error
     assert server.unhandled == []
 
 
