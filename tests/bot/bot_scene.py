@@ -1,0 +1,219 @@
+"""What the bot's tests start from: the sandbox's Bot API on a real socket, the real bot against it, an engine that is told
+what to say, and two phones to type and tap on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.app import run_bot
+from sandbox.botapi import BotApi
+from sandbox.faults import Fault, Faults
+from sandbox.world import Account, Message, World
+from twin.errors import EngineError, InputError
+from twin.generator import ActiveAdapter, Generated, Sampling
+from twin.settings import Settings
+from twin.store import open_store
+from twin.store.tables import metadata
+from twin.turns import Turn
+
+OWNER, ADA, BEN, EVE = 100, 201, 202, 666
+BOT = 42
+TOKEN = f"{BOT}:SANDBOX-not-a-secret"
+
+
+@dataclass
+class Engine:
+    """Says what is queued, else "answer 1", "answer 2" ...; raises what is queued if that is an error."""
+
+    queue: list[str | Exception] = field(default_factory=list)
+    down: EngineError | None = None
+    seconds: float = 0.0
+    asked: list[tuple[Turn, ...]] = field(default_factory=list)
+    said: int = 0
+
+    async def generate(self, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
+        self.asked.append(turns)
+        await asyncio.sleep(self.seconds)
+        if self.down:
+            raise self.down
+        self.said += 1
+        words = self.queue.pop(0) if self.queue else f"answer {self.said}"
+        if isinstance(words, Exception):
+            raise words
+        return Generated(words, len(words.split()), -1.0, "ada-1")
+
+    async def use(self, adapter: ActiveAdapter | None) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+UNREACHABLE = EngineError("The engine cannot be reached.", kind="unreachable", mend="Start it with `twin serve`.")
+
+
+@dataclass
+class Scene:
+    world: World
+    faults: Faults
+    api: BotApi
+    store: AsyncEngine
+    settings: Settings
+    engine: Engine
+    retrained: list[bool] = field(default_factory=list)
+    rolled_back: int = 0
+    retrain_seconds: float = 0.0
+    _task: asyncio.Task[None] | None = None
+
+    # --- the bot's life ---
+
+    async def start(self) -> None:
+        ready = asyncio.Event()
+        run = run_bot(
+            self.settings, self.store, self.engine, retrain=self._retrain, rollback=self._rollback, on_ready=lambda _: ready.set()
+        )
+        self._task = asyncio.create_task(run)
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        waiting.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def stop(self) -> float:
+        """Cancel the bot; the seconds it took to end."""
+        began = time.monotonic()
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            task, self._task = self._task, None
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+        return time.monotonic() - began
+
+    async def _retrain(self, full: bool) -> str:
+        await asyncio.sleep(self.retrain_seconds)
+        self.retrained.append(full)
+        return "The new adapter is better by 0.31 nats and is active now."
+
+    async def _rollback(self) -> str:
+        self.rolled_back += 1
+        if self.rolled_back > 1:
+            raise InputError("No adapter is active.", mend="`twin adapters` lists them.")
+        return "Back to ada-0."
+
+    # --- phones ---
+
+    def writes(self, text: str, *, sender: int = ADA, **more: Any) -> Message:
+        return self.world.send(sender, BOT, text, **more)
+
+    def says(self, text: str, *, reply_to: Message | None = None) -> Message:
+        """The owner writes to the bot."""
+        return self.world.send(OWNER, BOT, text, reply_to=reply_to.uid if reply_to else None)
+
+    def tap(self, card: Message, label: str, *, by: int = OWNER) -> None:
+        self.world.press(by, card, data_of(card, label))
+
+    def seen_by(self, account: int) -> list[str]:
+        """What the bot has sent to this account, in order."""
+        return [m.text for m in self.from_bot(account)]
+
+    def from_bot(self, account: int) -> list[Message]:
+        return [m for m in self.world.history(account, BOT) if m.sender_id == BOT]
+
+    def cards(self, word: str = "") -> list[Message]:
+        return [m for m in self.from_bot(OWNER) if "Draft " in m.text.split("\n")[-1] and word in m.text]
+
+    async def card(self, word: str = "", *, number: int = 1) -> Message:
+        """The n-th card that holds this word, once it can be decided on."""
+        cards = await until(lambda: self.cards(word)[number - 1 :])
+        return cards[0]
+
+    async def hear(self, word: str, *, account: int = OWNER) -> Message:
+        """A message of the bot that holds this word."""
+        return (await until(lambda: [m for m in self.from_bot(account) if word in m.text]))[-1]
+
+    # --- the store ---
+
+    async def rows(self, table: str) -> list[dict[str, Any]]:
+        async with self.store.begin() as connection:
+            return [dict(row._mapping) for row in await connection.execute(select(metadata.tables[table]))]
+
+    async def idle(self) -> None:
+        """Until nothing is left to be done: inbox, due, outbox, cards, notices."""
+
+        async def nothing_left() -> bool:
+            waiting = [r for r in await self.rows("inbox") if r["done_at"] is None]
+            waiting += await self.rows("replies_due")
+            waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending")]
+            waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
+            waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
+            waiting += [r for r in await self.rows("notices") if r["told_at"] is None]
+            return not waiting and not self.api.door.inbox(BOT).pending
+
+        await until(nothing_left, 10)
+
+    def fail(self, method: str, action: Any, arg: Any = None, **more: int) -> None:
+        self.faults.add(Fault(method, action, arg, **more))
+
+
+@asynccontextmanager
+async def opened(path: Path, *, started: bool = True, **bot_settings: Any) -> AsyncIterator[Scene]:
+    world = World()
+    for account in (
+        Account(OWNER, "Olga", "Owner", username="olga"),
+        Account(ADA, "Ada", "Lovelace", username="ada"),
+        Account(BEN, "Ben", username="ben"),
+        Account(EVE, "Eve"),
+        Account(BOT, "Twin", username="twin_bot", is_bot=True, token=TOKEN),
+    ):
+        world.add_account(account)
+    world.send(OWNER, BOT, "/start", silent=True)
+    faults = Faults()
+    api = await BotApi(world, faults).start()
+    settings = make_settings(path, api.base_url, **bot_settings)
+    store = open_store(settings.store_path)
+    scene = Scene(world, faults, api, store, settings, Engine())
+    try:
+        if started:
+            await scene.start()
+        yield scene
+    finally:
+        await scene.stop()
+        await store.dispose()
+        await api.stop()
+
+
+def make_settings(path: Path, api_url: str, **bot: Any) -> Settings:
+    values = {"token": TOKEN, "api_url": api_url, "burst_seconds": 0.05, "bubble_seconds": 0.02, **bot}
+    return Settings(_env_file=None, data=path, owner={"id": OWNER, "name": "Olga"}, bot=values)  # type: ignore[call-arg, arg-type]
+
+
+async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 5.0) -> Any:
+    """Wait until `claim` holds; its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = claim()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+def labels(message: Message) -> list[str]:
+    rows = (message.reply_markup or {}).get("inline_keyboard", [])
+    return [button["text"] for row in rows for button in row]
+
+
+def data_of(message: Message, label: str) -> str:
+    rows = (message.reply_markup or {}).get("inline_keyboard", [])
+    return next(button["callback_data"] for row in rows for button in row if button["text"] == label)
