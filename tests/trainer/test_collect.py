@@ -1,0 +1,346 @@
+"""Collecting over a real socket: exactly the server's messages, only what is new, and a clear end when Telegram misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from telegram_scene import calls, in_store, keys, on_server, serving, signed_in
+
+from sandbox.faults import Fault
+from sandbox.samples import OWNER_ID, Sample, small_world
+from sandbox.world import Account, BusinessConnection, Media, World
+from trainer.collect import BATCH, CollectReport, collect
+from trainer.session import connected
+from twin.errors import FloodError, SessionError, TelegramError
+from twin.settings import Settings
+from twin.store import dialogs, messages, open_store
+from twin.turns import Message
+
+LATER = datetime.now(UTC) + timedelta(days=30)  # by then no message of these worlds is recent enough to be read again
+
+
+async def run(settings: Settings, *, now: datetime | None = None) -> CollectReport:
+    store = open_store(settings.store_path)
+    try:
+        async with connected(settings) as client:
+            return await collect(store, client, settings, now=now)
+    finally:
+        await store.dispose()
+
+
+async def rows_of(settings: Settings) -> list:
+    store = open_store(settings.store_path)
+    try:
+        return await in_store(store)
+    finally:
+        await store.dispose()
+
+
+def chatty_world(contacts: int, each: int) -> tuple[World, Sample]:
+    """Owner and contacts in turns, so that ids of the chats interleave; all of it a month old."""
+    world = World()
+    world.add_account(Account(OWNER_ID, "Olga", phone="+10000000001"))
+    ids = tuple(OWNER_ID + 1 + i for i in range(contacts))
+    for contact in ids:
+        world.add_account(Account(contact, f"Contact {contact}"))
+    start = int(time.time()) - 30 * 86_400
+    for i in range(each):
+        for contact in ids:
+            sender, to = (OWNER_ID, contact) if i % 3 else (contact, OWNER_ID)
+            world.send(sender, to, f"line {i} of {contact}", date=start + i, silent=True)
+    return world, Sample(OWNER_ID, ids, contacts * each)
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_small_world_arrives_exactly(tmp_path):
+    world = World()
+    sample = small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        report = await run(settings)
+    rows = await rows_of(settings)
+    expected = on_server(world, OWNER_ID, sample.contact_ids)
+    assert set(keys(rows)) == expected
+    assert len(rows) == len(expected) == report.new_messages
+    assert report.by_dialog == {c: len(world.history(OWNER_ID, c)) for c in sample.contact_ids}
+    assert {r.source for r in rows} == {"collected"}
+    assert {r.channel for r in rows} == {"account"}
+
+
+async def test_kinds_replies_and_forwards_are_told_apart(tmp_path):
+    world = World()
+    sample = small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+    by_text = {r.text: r for r in await rows_of(settings)}
+    ada = sample.contact_ids[0]
+    question = next(m for m in world.history(OWNER_ID, ada) if m.text.startswith("hey, are you"))
+    assert by_text["the one at 9:12"].reply_to_id == question.ids[OWNER_ID]
+    assert by_text["Rain from noon on."].forwarded
+    assert not by_text["sure"].forwarded
+    assert sorted(r.kind for r in await rows_of(settings) if r.kind != "text") == ["photo", "service"]
+
+
+async def test_bots_groups_and_channels_are_left_out_and_never_asked_for(tmp_path):
+    world = World()
+    sample = small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        report = await run(settings)
+        asked = {request.peer.user_id for request in calls(server, "GetHistory")}
+    assert report.skipped == {"bot": 1, "channel": 1, "group": 1}
+    assert asked == set(sample.contact_ids)
+
+
+async def test_saved_messages_telegram_and_excluded_dialogs_are_never_asked_for(tmp_path):
+    world, sample = chatty_world(3, 4)
+    world.add_account(Account(777000, "Telegram"))
+    world.send(777000, OWNER_ID, "Login code: 00000", silent=True)
+    world.send(OWNER_ID, OWNER_ID, "note to self", silent=True)
+    left_out, *others = sample.contact_ids
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        store = open_store(settings.store_path)
+        async with store.begin() as connection:
+            await dialogs.save(connection, left_out, name="", username=None)
+            await dialogs.exclude(connection, left_out, True)
+        await store.dispose()
+        report = await run(settings)
+        asked = {request.peer.user_id for request in calls(server, "GetHistory")}
+    assert report.skipped == {"Telegram": 1, "excluded": 1, "saved messages": 1}
+    assert asked == set(others)
+    assert {r.dialog_id for r in await rows_of(settings)} == set(others)
+
+
+async def test_a_dialog_carries_the_contacts_name(tmp_path):
+    world = World()
+    sample = small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+    store = open_store(settings.store_path)
+    async with store.connect() as connection:
+        found = {d.dialog_id: (d.name, d.username) for d in await dialogs.find(connection)}
+    await store.dispose()
+    people = [world.accounts[c] for c in sample.contact_ids]
+    assert found == {a.id: (f"{a.first_name} {a.last_name}".strip(), a.username) for a in people}
+
+
+async def test_media_of_every_kind_keeps_its_caption(tmp_path):
+    kinds = ["photo", "document", "voice", "video", "video_note", "sticker", "animation", "audio", "contact", "location", "venue", "poll"]
+    world, sample = chatty_world(1, 1)
+    for kind in [*kinds, "dice", "hologram"]:
+        media = Media(
+            kind, b"x", emoji="😀" if kind in ("sticker", "dice") else None, file_name="Tea or coffee?" if kind == "poll" else None
+        )
+        world.send(OWNER_ID, sample.contact_ids[0], "look" if kind in ("photo", "video", "hologram") else "", media=media, silent=True)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+    found = [(r.kind, r.text) for r in (await rows_of(settings))[1:]]
+    words = {"photo": "look", "video": "look", "hologram": "look", "sticker": "😀", "dice": "😀", "poll": "Tea or coffee?"}
+    assert found == [(k if k != "hologram" else "unsupported", words.get(k, "")) for k in [*kinds, "dice", "hologram"]]
+
+
+async def test_what_a_business_bot_sent_for_the_owner_is_the_twins(tmp_path):
+    world, sample = chatty_world(1, 2)
+    world.add_account(Account(42, "Twin", is_bot=True, token="42:x"))
+    connection = BusinessConnection("c1", OWNER_ID, 42, int(time.time()))
+    world.send(OWNER_ID, sample.contact_ids[0], "from the twin", connection=connection, silent=True)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+    assert [(r.source, r.out) for r in await rows_of(settings)][-1] == ("twin", True)
+
+
+# --- incremental ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_second_run_fetches_only_what_is_new(tmp_path):
+    world, sample = chatty_world(5, 130)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+        world.send(sample.contact_ids[2], OWNER_ID, "and another thing", silent=True)
+        server.calls.clear()
+        report = await run(settings)
+        asked = calls(server, "GetHistory")
+    assert report.by_dialog == {sample.contact_ids[2]: 1}
+    assert report.unchanged == 4
+    assert {request.peer.user_id for request in asked} == {sample.contact_ids[2]}
+    assert min(request.offset_id for request in asked) > 130  # from the watermark, not from the start
+    assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
+
+
+async def test_a_run_without_news_asks_for_no_history(tmp_path):
+    world = World()
+    small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+        server.calls.clear()
+        report = await run(settings, now=LATER)
+        assert calls(server, "GetHistory") == []
+    assert (report.new_messages, report.unchanged, report.dialogs) == (0, 3, 0)
+
+
+async def test_recent_edits_and_deletions_are_followed(tmp_path):
+    world = World()
+    sample = small_world(world)
+    cleo = sample.contact_ids[1]
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+        by_text = {m.text: m for m in world.history(OWNER_ID, cleo)}
+        world.edit(by_text["oh nice!"], text="oh wow!")
+        world.delete([by_text["what did it cost"]])
+        report = await run(settings)
+    assert (report.edited, report.deleted, report.new_messages) == (1, 1, 0)
+    rows = await rows_of(settings)
+    assert set(keys(rows)) == on_server(world, OWNER_ID, sample.contact_ids)
+    assert next(r for r in rows if r.text == "oh wow!").edited_at is not None
+
+
+async def test_a_deletion_of_the_newest_messages_is_followed(tmp_path):
+    world = World()
+    sample = small_world(world)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+        cleo = sample.contact_ids[1]
+        world.delete(world.history(OWNER_ID, cleo)[-2:])
+        report = await run(settings)
+    assert report.deleted == 2
+    assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
+
+
+async def test_a_chat_that_was_imported_before_has_no_duplicates(tmp_path):
+    world, sample = chatty_world(1, 10)
+    contact = sample.contact_ids[0]
+    imported = [
+        Message(
+            "account", contact, m.ids[OWNER_ID], m.sender_id == OWNER_ID, datetime.fromtimestamp(m.date, UTC), m.text, source="imported"
+        )
+        for m in world.history(OWNER_ID, contact)[:6]
+    ]
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        store = open_store(settings.store_path)
+        async with store.begin() as connection:
+            await dialogs.save(connection, contact, name="", username=None)
+            await messages.save(connection, imported)
+        await store.dispose()
+        report = await run(settings)
+    assert report.by_dialog == {contact: 4}
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, [contact]))
+
+
+async def test_a_dialog_that_is_forgotten_while_it_is_read_stays_forgotten(tmp_path):
+    world, sample = chatty_world(1, 3 * BATCH)
+    contact = sample.contact_ids[0]
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        store = open_store(settings.store_path)
+        progress_seen = []
+
+        async def forget() -> None:
+            async with store.begin() as connection:
+                await dialogs.erase(connection, contact)
+
+        tasks = []
+
+        def progress(done, total, note=""):
+            progress_seen.append((done, total))
+            if len(progress_seen) == 2:  # the first batch is in
+                tasks.append(asyncio.get_running_loop().create_task(forget()))
+
+        async with connected(settings) as client:
+            server.faults.add(Fault("GetHistory", "delay", 0.3, skip=7))
+            await collect(store, client, settings, progress)
+        await tasks[0]
+        assert await in_store(store) == []
+        async with store.connect() as connection:
+            assert [(d.name, d.excluded) for d in await dialogs.find(connection)] == [("", True)]
+        await store.dispose()
+
+
+# --- when Telegram misbehaves -----------------------------------------------------------------------------------------
+
+
+async def test_a_short_flood_wait_is_slept_through(tmp_path):
+    world, sample = chatty_world(2, 150)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        server.faults.add(Fault("GetHistory", "flood", 2, skip=1))
+        started = time.monotonic()
+        await run(settings)
+        assert time.monotonic() - started >= 2
+    assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
+
+
+async def test_a_long_flood_wait_ends_the_run_and_the_next_one_goes_on(tmp_path):
+    world, sample = chatty_world(2, 350)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        server.faults.add(Fault("GetHistory", "flood", 900, skip=5))
+        with pytest.raises(FloodError) as caught:
+            await run(settings)
+        assert caught.value.seconds == 900
+        kept = len(await rows_of(settings))
+        assert kept >= 350  # what was read before the flood is stored, whole batch or not
+        report = await run(settings)
+    assert report.new_messages == 700 - kept
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_lost_connections_and_lost_answers_lose_nothing(tmp_path):
+    world, sample = chatty_world(3, 700)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        for skip in (1, 3, 4, 9):
+            server.faults.add(Fault("GetHistory", "drop_before", skip=skip))
+            server.faults.add(Fault("GetHistory", "drop_after", skip=skip + 1))
+        report = await run(settings)
+        assert all(rule.times == 0 for rule in server.faults.rules)
+    assert report.new_messages == 2100
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_a_call_without_an_answer_ends_and_the_next_run_goes_on(tmp_path):
+    world, sample = chatty_world(2, 350)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID, call_seconds=1.5)
+        server.faults.add(Fault("GetHistory", "no_reply", skip=2))
+        started = time.monotonic()
+        with pytest.raises(TelegramError, match=r"no answer within 1\.5 seconds"):
+            await run(settings)
+        assert time.monotonic() - started < 6
+        assert len(await rows_of(settings)) == 200
+        await run(settings)
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_a_session_revoked_in_the_middle_is_a_session_error(tmp_path):
+    world, _ = chatty_world(2, 350)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        server.faults.add(Fault("GetHistory", "error", [401, "SESSION_REVOKED"], skip=2, times=99))
+        with pytest.raises(SessionError, match="twin init"):
+            await run(settings)
+    assert len(await rows_of(settings)) == 200
+
+
+async def test_one_refused_dialog_does_not_stop_the_others(tmp_path):
+    world, _ = chatty_world(3, 20)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        server.faults.add(Fault("GetHistory", "error", [400, "PEER_ID_INVALID"], skip=1))
+        report = await run(settings)
+    assert report.skipped == {"refused": 1}
+    assert report.new_messages == 40

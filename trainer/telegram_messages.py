@@ -1,0 +1,96 @@
+"""Telethon's messages -> rows of the store. Telethon's classes are told apart by name, so this module does not import it.
+
+What has words of its own beside a caption keeps them as text: the emoji of a sticker or a dice, the question of a poll.
+Contacts and places keep none. `trainer.export_messages` reads the same out of an export: a chat may come in both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twin.turns import Message
+
+MEDIA_KINDS = {
+    "MessageMediaEmpty": "text",
+    "MessageMediaWebPage": "text",  # a text with a link and its preview
+    "MessageMediaPhoto": "photo",
+    "MessageMediaContact": "contact",
+    "MessageMediaGeo": "location",
+    "MessageMediaGeoLive": "location",
+    "MessageMediaVenue": "venue",
+    "MessageMediaPoll": "poll",
+    "MessageMediaDice": "dice",
+    "MessageMediaGame": "game",
+    "MessageMediaStory": "story",
+    "MessageMediaInvoice": "invoice",
+    "MessageMediaGiveaway": "giveaway",
+    "MessageMediaGiveawayResults": "giveaway",
+    "MessageMediaPaidMedia": "paid_media",
+    "MessageMediaToDo": "todo",
+}  # any other, and what Telegram adds later: unsupported
+
+
+def to_message(raw: Any, dialog_id: int) -> Message | None:
+    """One message of a private chat; None for a place where none is any more (messageEmpty)."""
+    shape = type(raw).__name__
+    if shape == "MessageEmpty":
+        return None
+    if shape == "MessageService":
+        return Message("account", dialog_id, raw.id, bool(raw.out), raw.date, "", "service", reply_to_id(raw.reply_to))
+    kind = media_kind(raw)
+    return Message(
+        channel="account",
+        dialog_id=dialog_id,
+        message_id=raw.id,
+        out=bool(raw.out),
+        sent_at=raw.date,
+        text=raw.message or own_words(raw.media, kind),
+        kind=kind,
+        reply_to_id=reply_to_id(raw.reply_to),
+        forwarded=raw.fwd_from is not None,
+        # `offline` marks greetings and away messages: Telegram sends them by itself, nobody typed them there and then
+        via_bot=raw.via_bot_id is not None or bool(raw.offline),
+        source="collected" if raw.via_business_bot_id is None else "twin",
+    )
+
+
+def media_kind(raw: Any) -> str:
+    """ "text", or the kind of what is attached."""
+    if raw.media is None:
+        # A rich message has its words in a tree of blocks, `message` is empty then.
+        return "unsupported" if not raw.message and getattr(raw, "rich_message", None) else "text"
+    shape = type(raw.media).__name__
+    return document_kind(raw.media.document) if shape == "MessageMediaDocument" else MEDIA_KINDS.get(shape, "unsupported")
+
+
+def document_kind(document: Any) -> str:
+    """A file's kind by its attributes. One that is gone (self-destructed) is a document."""
+    attributes = {type(a).__name__.removeprefix("DocumentAttribute"): a for a in getattr(document, "attributes", None) or ()}
+    if "Sticker" in attributes or "CustomEmoji" in attributes:
+        return "sticker"
+    if "Animated" in attributes:
+        return "animation"
+    if "Video" in attributes:
+        return "video_note" if attributes["Video"].round_message else "video"
+    if "Audio" in attributes:
+        return "voice" if attributes["Audio"].voice else "audio"
+    return "document"
+
+
+def own_words(media: Any, kind: str) -> str:
+    match kind:
+        case "sticker":
+            return next((a.alt for a in media.document.attributes if hasattr(a, "alt")), "") or ""
+        case "poll":
+            return str(media.poll.question.text)
+        case "dice":
+            return str(media.emoticon)
+    return ""
+
+
+def reply_to_id(header: Any) -> int | None:
+    """The id of the message of this chat that is answered; None for a story or a message of another chat."""
+    if header is None or getattr(header, "reply_to_peer_id", None) is not None:
+        return None
+    found: int | None = getattr(header, "reply_to_msg_id", None)
+    return found

@@ -1,0 +1,73 @@
+"""The border between Telethon and the rest: no call hangs, and every error is one of ours.
+
+FloodWaitError, longer than it may sleep    FloodError
+signed out, deactivated, unknown key        SessionError
+any other answer with an error              RefusedError (a TelegramError)
+no connection, no answer in time            TelegramError
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from twin.errors import FloodError, SessionError, TelegramError
+from twin.settings import Settings
+
+Result = TypeVar("Result")
+
+SIGN_IN_MEND = "Sign in again with `twin init`."
+NEXT_RUN = "The next run goes on from here."
+
+
+class RefusedError(TelegramError):
+    """Telegram answered this one request with an error; the session goes on."""
+
+
+class NeedsPassword(Exception):
+    """The account has two-step verification: the code was right and a password is wanted."""
+
+
+async def call(awaitable: Awaitable[Result], settings: Settings) -> Result:
+    """Await something of Telethon's: it ends within `telegram.call_seconds`, and its errors are ours."""
+    try:
+        async with asyncio.timeout(settings.telegram.call_seconds):
+            return await awaitable
+    except asyncio.CancelledError as exc:
+        # Telethon cancels what waits for an answer when it gives a connection up; nobody cancelled this task then.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        raise TelegramError(f"{_server(settings)} closed the connection.", mend=NEXT_RUN) from exc
+    except Exception as exc:
+        if (ours := translated(exc, settings)) is None:
+            raise
+        raise ours from exc
+
+
+def translated(exc: Exception, settings: Settings) -> Exception | None:
+    """The error of ours that says what Telethon's says; None for one that is not Telethon's."""
+    from telethon import errors
+
+    match exc:
+        case errors.FloodWaitError() | errors.FloodPremiumWaitError():
+            return FloodError(exc.seconds)
+        case errors.SessionPasswordNeededError():
+            return NeedsPassword()
+        case errors.UnauthorizedError() | errors.AuthKeyDuplicatedError() | errors.AuthKeyNotFound():
+            reason = getattr(exc, "message", None) or "AUTH_KEY_UNKNOWN"
+            return SessionError(f"Telegram has ended the session ({reason}).", mend=SIGN_IN_MEND)
+        case errors.RPCError():
+            return RefusedError(f"Telegram refused a request ({exc.code} {type(exc).__name__.removesuffix('Error')}).")
+        case errors.TypeNotFoundError():
+            return TelegramError("Telegram answers in a protocol that is newer than this program.", mend="Update the program.")
+        case TimeoutError():
+            seconds = settings.telegram.call_seconds
+            return TelegramError(f"{_server(settings)} gave no answer within {seconds:g} seconds.", mend=NEXT_RUN)
+        case OSError() | errors.SecurityError() | errors.InvalidChecksumError() | BufferError() | asyncio.IncompleteReadError():
+            return TelegramError(f"{_server(settings)} cannot be reached.", mend=f"Check the connection. {NEXT_RUN}")
+    return None
+
+
+def _server(settings: Settings) -> str:
+    return settings.telegram.server or "Telegram"
