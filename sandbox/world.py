@@ -405,8 +405,8 @@ class World:
         return message
 
     def delete(self, messages: Iterable[Message]) -> None:
-        """Delete for both sides."""
-        gone = tuple(messages)
+        """Delete for both sides. What is gone already is passed over."""
+        gone = tuple(message for message in messages if message.uid in self.messages)
         for message in gone:
             self.messages.pop(message.uid, None)
             chat = self._chats[message.chat]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from mimetypes import guess_type
 from typing import Any
 
 from sandbox.botapi.door import Door, Method
@@ -47,6 +48,8 @@ def _uploaded(params: Params, kind: str, upload: Upload) -> Media:
         raise bad_request("file is too big")
     size = (params.integer("width"), params.integer("height"))
     mime_type = upload.content_type
+    if mime_type == "application/octet-stream":  # most clients name no type, so the server goes by the name
+        mime_type = guess_type(upload.file_name or "")[0] or mime_type
     if kind in ("photo", "sticker"):
         found = image_size(upload.content)
         if found is None:

@@ -19,7 +19,11 @@ def spans(entities: list[dict]) -> list[tuple]:
         ("<b>a<i>b</i></b>", "ab", [("bold", 0, 2), ("italic", 1, 1)]),
         ("&lt;b&gt; &amp;amp; &quot;&#39;&#x41;", "<b> &amp; \"'A", []),
         ("&nbsp;&unknown;", "&nbsp;&unknown;", []),
-        ("<strong>a</strong><em>b</em><ins>c</ins><del>d</del>", "abcd", [("bold", 0, 1), ("italic", 1, 1), ("underline", 2, 1), ("strikethrough", 3, 1)]),
+        (
+            "<strong>a</strong><em>b</em><ins>c</ins><del>d</del>",
+            "abcd",
+            [("bold", 0, 1), ("italic", 1, 1), ("underline", 2, 1), ("strikethrough", 3, 1)],
+        ),
         ('<span class="tg-spoiler">x</span><tg-spoiler>y</tg-spoiler>', "xy", [("spoiler", 0, 1), ("spoiler", 1, 1)]),
         ("<i    aba  =  '&lt;&gt;&quot;'>a</>", "a", [("italic", 0, 1)]),
         ("<b></b>a", "a", []),
@@ -44,7 +48,7 @@ def test_html_becomes_text_and_entities(source: str, text: str, expected: list[t
         ("a < b", 'Unsupported start tag "" at byte offset 2'),
         ("🏟 <unknown>", 'Unsupported start tag "unknown" at byte offset 5'),
         ("a <b", "Unclosed start tag at byte offset 2"),
-        ("<b>a", "Can't find end tag corresponding to start tag \"b\""),
+        ("<b>a", 'Can\'t find end tag corresponding to start tag "b"'),
         ("a</b>", "Unexpected end tag at byte offset 1"),
         ("<b>a</i>", 'Unmatched end tag at byte offset 4, expected "</b>", found "</i>"'),
         ("<b>a</b", "Unclosed end tag at byte offset 4"),
@@ -142,7 +146,10 @@ def test_white_space_at_the_ends_goes_and_entities_move_along() -> None:
 
 def test_commands_mentions_links_and_addresses_are_found() -> None:
     text = "/start go 😀 /mode@twin_bot #tag @ada_ashby https://example.com/a. me@example.org and/or 1/2"
-    found = {text.encode("utf-16-le")[e["offset"] * 2 : (e["offset"] + e["length"]) * 2].decode("utf-16-le"): e["type"] for e in detected(text, [])}
+    found = {
+        text.encode("utf-16-le")[e["offset"] * 2 : (e["offset"] + e["length"]) * 2].decode("utf-16-le"): e["type"]
+        for e in detected(text, [])
+    }
     assert found == {
         "/start": "bot_command",
         "/mode@twin_bot": "bot_command",

@@ -151,7 +151,7 @@ def test_deleting_takes_a_message_from_both_boxes_and_twice_does_no_harm(world: 
     world.delete([])
     assert world.history(1, 2) == [kept]
     assert world.in_box(1, 2) is world.in_box(2, 2) is None
-    assert [e.messages for e in heard if isinstance(e, Deleted)][0] == (gone,)
+    assert [e.messages for e in heard if isinstance(e, Deleted)] == [(gone,)]
     assert world.send(1, 2, "c").ids == {1: 3, 2: 3}, "ids are not used again"
 
 
