@@ -1,0 +1,67 @@
+"""What a run will take, before it starts: memory, arithmetic, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.batches import Row
+from twin.settings import Training
+
+MICRO_TOKENS = {"cpu": 2_048, "cuda": 16_384}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`flops` counts 4 a parameter a token (forward, and backward to the activations; frozen weights get no gradient);
+    `seconds` is what a measured first batch promises, at most the budget."""
+
+    device: str
+    parameters: int
+    trainable: int
+    examples: int
+    tokens: int  # of one epoch
+    supervised: int
+    flops: float
+    memory_gib: float
+    seconds: float
+    micro_tokens: int
+
+
+def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
+    """Sizes from the model and the rows, speed from one forward and backward pass over real rows."""
+    from trainer.train import batch_loss
+
+    parameters = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    tokens = sum(len(row.ids) for row in rows)
+    device = next(model.parameters()).device.type
+    longest = max(len(row.ids) for row in rows)
+    micro_tokens = max(MICRO_TOKENS.get(device, 2_048), longest)
+    config = model.config
+    # Kept for the backward pass: about 34 bf16 values of the hidden size a token a layer, and the logits in fp32 twice.
+    activations = micro_tokens * (config.num_hidden_layers * config.hidden_size * 34 * 2 + 0.4 * config.vocab_size * 8)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    probe = list(rows[: max(1, min(4, micro_tokens // longest))])
+    speed = 0.0
+    for _ in range(2):  # the first pass pays for buffers and kernels
+        started = time.monotonic()
+        summed, n = batch_loss(model, probe)
+        (summed / n).backward()
+        speed = sum(len(row.ids) for row in probe) / (time.monotonic() - started)
+    model.zero_grad(set_to_none=True)
+    whole = tokens * training.epochs / speed
+    return Estimate(
+        device=device,
+        parameters=parameters,
+        trainable=trainable,
+        examples=len(rows),
+        tokens=tokens,
+        supervised=sum(len(row.targets) for row in rows),
+        flops=4.0 * parameters * tokens * training.epochs,
+        memory_gib=(weights + trainable * 16 + activations) / 2**30,
+        seconds=min(whole, training.minutes * 60) if training.minutes else whole,
+        micro_tokens=micro_tokens,
+    )

@@ -1,0 +1,218 @@
+"""One dialog's messages -> examples. Pure: no store, no files, no clock.
+
+conversation  a run of messages without a silence of `gap_seconds`
+target        an owner's turn that the model is trained (or tested) to write
+example       a window of one conversation's turns with its targets; the loss is on the targets only
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from twin.turns import Message, Turn, bursts, render_burst
+
+Split = Literal["train", "validation", "holdout"]
+
+# Why an owner's message did not become a target, in the words that the report prints.
+REASONS = {
+    "opener": "opens a conversation, answers nothing",
+    "media": "is not text (voice, photo, sticker...)",
+    "forwarded": "was forwarded",
+    "via_bot": "was written by an inline bot",
+    "twin": "was written by the twin",
+    "spread": "belongs to a turn spread over more than an hour",
+    "missing": "answers a message that is not there",
+    "repeated": "repeats a text that is a target often enough",
+    "too_long": "is too long together with what it answers",
+    "service": "is a service message or empty",
+    "masked": "is nothing but masked data",
+}
+SPREAD_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What cuts and counts; token counts come from `count` (the renderer's)."""
+
+    gap_seconds: float
+    max_tokens: int
+    holdout_fraction: float
+    validation_fraction: float
+    repeat_cap: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """`turns[0]` is the system turn; `targets` are indices into `turns`; `split` says what the example is for."""
+
+    dialog_id: int
+    split: Split
+    turns: tuple[Turn, ...]
+    targets: tuple[int, ...]
+
+
+@dataclass
+class _Node:
+    """A turn with what the rules need to know of it. `verdict` of an owner's turn: "target" or a key of REASONS."""
+
+    turn: Turn
+    tokens: int
+    messages: list[Message]
+    verdict: str = ""
+    after: int | None = None  # the turn it answers by Telegram's reply mark, where that is not the turn before it
+    split: Split = "train"
+
+
+@dataclass
+class Tally:
+    """What became of the owner's messages, and how often each text is a target already."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    texts: Counter[str] = field(default_factory=Counter)
+
+
+def examples_of(
+    dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Callable[[Turn], int], tally: Tally
+) -> list[Example]:
+    """All examples of one dialog, in order of time. `tally` is shared by the dialogs of a dataset."""
+    conversations = [_nodes(c, count) for c in _conversations(messages, rules.gap_seconds)]
+    _follow_replies(conversations)
+    shown = sum(len(n.messages) for c in conversations for n in c if n.turn.role == "assistant")
+    tally.verdicts["service"] += sum(m.out for m in messages) - shown
+    budget = rules.max_tokens - count(system)
+    for conversation in conversations:
+        for i, node in enumerate(conversation):
+            if node.verdict == "target" and _asked(conversation, i).tokens + node.tokens > budget:
+                node.verdict = "too_long"
+    _split([n for c in conversations for n in c if n.verdict == "target"], rules)
+    for node in (n for c in conversations for n in c):
+        if node.verdict == "target" and node.split == "train":
+            text = " ".join(node.turn.content.casefold().split())
+            if tally.texts[text] >= rules.repeat_cap:
+                node.verdict = "repeated"
+            else:
+                tally.texts[text] += 1
+        if node.turn.role == "assistant":
+            tally.verdicts[node.split if node.verdict == "target" else node.verdict] += len(node.messages)
+    found = []
+    for conversation in conversations:
+        for split in ("train", "validation", "holdout"):
+            found += _windows(dialog_id, conversation, split, system, budget)
+    return found
+
+
+def _conversations(messages: Sequence[Message], gap_seconds: float) -> list[list[Message]]:
+    cut: list[list[Message]] = []
+    for message in messages:
+        if not cut or (message.sent_at - cut[-1][-1].sent_at).total_seconds() >= gap_seconds:
+            cut.append([])
+        cut[-1].append(message)
+    return cut
+
+
+def _nodes(conversation: Sequence[Message], count: Callable[[Turn], int]) -> list[_Node]:
+    nodes: list[_Node] = []
+    for burst in bursts(conversation):
+        turn = Turn("assistant" if burst[0].out else "user", render_burst(burst, conversation))
+        nodes.append(_Node(turn, count(turn), burst, _verdict(burst, turn, bool(nodes)) if burst[0].out else ""))
+    return nodes
+
+
+def _verdict(burst: Sequence[Message], turn: Turn, answers: bool) -> str:
+    if not answers:
+        return "opener"
+    for reason in ("forwarded", "via_bot"):
+        if any(getattr(message, reason) for message in burst):
+            return reason
+    if any(message.source == "twin" for message in burst):
+        return "twin"
+    if any(message.kind != "text" for message in burst):
+        return "media"
+    if (burst[-1].sent_at - burst[0].sent_at).total_seconds() > SPREAD_SECONDS:
+        return "spread"
+    if not turn.content.replace("[email]", "").replace("[phone]", "").replace("[key]", "").replace("[card]", "").strip():
+        return "masked"
+    return "target"
+
+
+def _follow_replies(conversations: list[list[_Node]]) -> None:
+    """A reply mark beats the order of things: the turn answers the marked message, however far back it is."""
+    place = {
+        (m.channel, m.message_id): (c, i) for c, nodes in enumerate(conversations) for i, node in enumerate(nodes) for m in node.messages
+    }
+    for c, nodes in enumerate(conversations):
+        for i, node in enumerate(nodes):
+            first = node.messages[0]
+            if node.verdict not in ("target", "opener") or first.reply_to_id is None:
+                continue
+            marked = place.get((first.channel, first.reply_to_id))
+            if marked is None:
+                node.verdict = "missing"
+            elif conversations[marked[0]][marked[1]].turn.role == "assistant":
+                continue  # the owner adds to an own message: the order of things holds
+            elif marked[0] != c:
+                # What it answers lies in an earlier conversation: the turn moves there and is an answer after all.
+                moved = _Node(node.turn, node.tokens, node.messages, _verdict(node.messages, node.turn, True), after=marked[1])
+                conversations[marked[0]].append(moved)
+                node.verdict, node.messages = "opener", []
+            elif marked[1] != i - 1:
+                node.after = marked[1]
+
+
+def _asked(conversation: Sequence[_Node], i: int) -> _Node:
+    after = conversation[i].after
+    return conversation[i - 1 if after is None else after]
+
+
+def _split(targets: list[_Node], rules: Rules) -> None:
+    """The newest share of the chat is the holdout, the share before it validation. Few targets give at least one each."""
+    targets.sort(key=lambda n: n.messages[0].sent_at)
+    n = len(targets)
+    holdout = math.ceil(n * rules.holdout_fraction) if n >= 4 else 0
+    validation = math.ceil(n * rules.validation_fraction) if n >= 8 else 0
+    for node in targets[n - holdout :]:
+        node.split = "holdout"
+    for node in targets[n - holdout - validation : n - holdout]:
+        node.split = "validation"
+
+
+def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Turn, budget: int) -> list[Example]:
+    """Cut between turns, never between a reply and what it answers; a later window begins with some turns of the one before."""
+    wanted = [i for i, n in enumerate(conversation) if n.verdict == "target" and n.split == split]
+    found = []
+    run: list[int] = []
+    start = 0
+
+    def close() -> None:
+        if run:
+            nodes = conversation[start : run[-1] + 1]
+            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), tuple(i - start + 1 for i in run)))
+            run.clear()
+
+    for i in wanted:
+        after = conversation[i].after
+        if after is not None:
+            nodes = [*conversation[_back(conversation, after, budget - conversation[i].tokens) : after + 1], conversation[i]]
+            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), (len(nodes),)))
+            continue
+        if run and sum(n.tokens for n in conversation[start : i + 1]) > budget:
+            close()
+        if not run:
+            start = _back(conversation, i - 1, min(budget - conversation[i].tokens, max(budget // 4, conversation[i - 1].tokens)))
+        run.append(i)
+    close()
+    return found
+
+
+def _back(conversation: Sequence[_Node], last: int, budget: int) -> int:
+    """The first turn of the longest stretch that ends with `last` and takes at most `budget` tokens."""
+    start = last
+    used = conversation[last].tokens
+    while start > 0 and used + conversation[start - 1].tokens <= budget and conversation[start - 1].after is None:
+        start -= 1
+        used += conversation[start].tokens
+    return start
