@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from twin.errors import ModelError
+from twin.masking import mask
 
 Role = Literal["system", "user", "assistant"]  # chat-template roles: user = the contact, assistant = the owner
 
@@ -75,10 +76,12 @@ def _unescape(line: str) -> str:
 
 
 def bubble_text(message: Message, quoted: Message | None = None) -> str:
-    """What a model reads for one message: its text, "[voice]" for what has no text, a quote mark for what it answers."""
-    text = message.text if message.kind == "text" else f"[{message.kind}] {message.text}".strip()
+    """What a model reads for one message: its text, masked, "[voice]" for what has no text, "> ..." for what it answers."""
+    text = mask(message.text)
+    if message.kind != "text":
+        text = f"[{message.kind}] {text}".strip()
     if quoted is not None:
-        text = f"> {' '.join(quoted.text.split())[:80] or f'[{quoted.kind}]'}\n{text}"
+        text = f"> {' '.join(mask(quoted.text).split())[:80] or f'[{quoted.kind}]'}\n{text}"
     return text
 
 
