@@ -82,7 +82,7 @@ def _sent_answer(call: Call, chat_id: int, sent: Sequence[Message], random_ids: 
     if fresh and len(sent) == 1 and chat_id in call.world.accounts and chat_id != me and last.media is None and last.forwarded_from is None:
         return types.UpdateShortSentMessage(
             call.server.renderer.id_for(last, me),
-            call.server.updates.pts(me),
+            call.server.updates.pts_of(me, last),
             1,
             last.date,
             out=True,
@@ -90,14 +90,14 @@ def _sent_answer(call: Call, chat_id: int, sent: Sequence[Message], random_ids: 
         )
     channel = peers.is_channel(call.world, chat_id)
     kind = types.UpdateNewChannelMessage if channel else types.UpdateNewMessage
-    pts = call.server.updates.pts(chat_id if channel else me)
+    box = peers.box_of(call.world, me, chat_id)
     cast = peers.Cast(call.world, me)
     news: list[Any] = []
-    for place, (message, random_id) in enumerate(zip(sent, random_ids, strict=True)):
+    for message, random_id in zip(sent, random_ids, strict=True):
         cast.add_message(message)
         news.append(types.UpdateMessageID(call.server.renderer.id_for(message, me), random_id))
-        this_pts = pts - (len(sent) - 1 - place) if fresh else pts
-        news.append(kind(call.server.renderer.render(message, me), this_pts, int(fresh)))
+        pts = call.server.updates.pts_of(box, message) if fresh else call.server.updates.pts(box)
+        news.append(kind(call.server.renderer.render(message, me), pts, int(fresh)))
     return types.Updates(news, cast.users(), cast.chats(), call.server.now(), 0)
 
 
@@ -139,7 +139,7 @@ def edit_message(call: Call, request: Any) -> Any:
     cast = peers.Cast(call.world, me)
     cast.add_message(message)
     kind = types.UpdateEditChannelMessage if peers.is_channel(call.world, chat_id) else types.UpdateEditMessage
-    update = kind(call.server.renderer.render(message, me), call.server.updates.pts(box), 1)
+    update = kind(call.server.renderer.render(message, me), call.server.updates.pts_of(box, message), 1)
     return types.Updates([update], cast.users(), cast.chats(), call.server.now(), 0)
 
 

@@ -82,6 +82,10 @@ class Updates:
     def state(self, account_id: int) -> Any:
         return types.updates.State(self.pts(account_id), 0, self._server.now(), 0, self.reads.total(account_id))
 
+    def pts_of(self, box: int, message: Message) -> int:
+        """The pts that this message's newest event has in this box."""
+        return next(entry.pts for entry in reversed(self.log(box).entries) if entry.message is message)
+
     @contextmanager
     def caused_by(self, session: Session) -> Iterator[None]:
         """What happens inside is not pushed to this session: it has it in its answer."""
@@ -109,7 +113,8 @@ class Updates:
 
     def _on_message(self, message: Message, kind: str) -> None:
         for box in message.ids:
-            self._append(box, kind, message, self._message_update(message, kind, box), self._mentioned(message))
+            build = self._message_update(message, kind, box)
+            self._append(box, kind, message, build, self._mentioned(message), author_id=message.sender_id)
 
     def _message_update(self, message: Message, kind: str, box: int) -> Callable[[int, int, int], Any]:
         in_channel = box in self._world.groups
@@ -174,7 +179,7 @@ class Updates:
         else:
             update = types.UpdateChannelUserTyping(peers.bare_id(group.id), sender, action)
         for account_id in (group.members if group else {event.receiver_id}) - {event.sender_id}:
-            self._push(account_id, update, (event.sender_id, event.receiver_id))
+            self._push(account_id, lambda: update, (event.sender_id, event.receiver_id))
 
     # --- logging and pushing ---
 
@@ -187,15 +192,21 @@ class Updates:
         chats: tuple[int, ...],
         *,
         count: int = 1,
+        author_id: int | None = None,
     ) -> None:
-        """Log an event in a box and push it to the account, or to the members of the channel."""
+        """Log an event in a box and push it to the account, or to the members of the channel.
+
+        A message by somebody else (`author_id`) goes even to the session whose request set it off, such as a bot's reply that is
+        there before the request's answer.
+        """
         log = self.log(box)
         log.pts += count
         pts = log.pts
         log.entries.append(Entry(pts, count, kind, message, lambda viewer: build(viewer, pts, count), chats))
         group = self._world.groups.get(box)
         for account_id in group.members if group else {box}:
-            self._push(account_id, lambda viewer=account_id: build(viewer, pts, count), chats)
+            but = self._origin if author_id in (None, account_id) else None
+            self._push(account_id, lambda viewer=account_id: build(viewer, pts, count), chats, but=but)  # type: ignore[misc]
 
     def push_login_token(self, key: AuthKey) -> None:
         """Tell a session that is not signed in yet that its QR token was accepted."""
@@ -204,19 +215,18 @@ class Updates:
             if session.key is key:
                 session.send(body, answer=False)
 
-    def _push(self, account_id: int, update: Any, chats: tuple[int, ...]) -> None:
+    def _push(self, account_id: int, build: Callable[[], Any], chats: tuple[int, ...], *, but: Session | None = None) -> None:
         listening = [
             session
             for session in self._server.sessions.values()
-            if session.key.account_id == account_id and session.wants_updates and session is not self._origin
+            if session.key.account_id == account_id and session.wants_updates and session is not but
         ]
         if not listening:
             return
         cast = peers.Cast(self._world, account_id)
         for chat_id in chats:
             cast.add(chat_id)
-        built = update() if callable(update) else update
-        body = bytes(types.Updates([built], cast.users(), cast.chats(), self._server.now(), 0))
+        body = bytes(types.Updates([build()], cast.users(), cast.chats(), self._server.now(), 0))
         for ready in self._with_faults(account_id, body):
             for session in listening:
                 session.send(ready, answer=False)
@@ -261,8 +271,7 @@ def get_difference(call: Call, request: Any) -> Any:
         return types.updates.DifferenceEmpty(call.server.now(), 0)
     part = entries[: call.server.difference_slice]
     new, other, cast = _split(call, part, me)
-    state = updates.state(me)
-    state.pts = part[-1].pts
+    state = types.updates.State(part[-1].pts, 0, call.server.now(), 0, updates.reads.total(me))
     kind = types.updates.Difference if len(part) == len(entries) else types.updates.DifferenceSlice
     return kind(new, [], other, cast.chats(), cast.users(), state)
 
