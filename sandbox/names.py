@@ -1,6 +1,7 @@
 """Invented people: given names, surnames, usernames and phone numbers that belong to nobody.
 
-Phone numbers are of the kind that Telegram reserves for tests: +99966, https://core.telegram.org/api/auth#test-accounts.
+Phone numbers are of the kind that Telegram reserves for tests: +99966XYYYY with X from 1 to 3,
+https://core.telegram.org/api/auth#test-accounts.
 """
 
 from __future__ import annotations
@@ -35,6 +36,6 @@ def invented_account(place: int, account_id: int, *, password: str | None = None
         first,
         f"{last}{' ' + suffix if suffix else ''}",
         username=f"{first}_{last}{suffix}".lower(),
-        phone=f"+99966{place % 10}{place:05d}",
+        phone=f"+99966{place % 3 + 1}{place:04d}",
         password=password,
     )

@@ -84,6 +84,9 @@ def image_size(content: bytes) -> tuple[int, int] | None:
         return int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1
     if content[:4] == b"RIFF" and content[8:16] == b"WEBPVP8 " and len(content) >= 30:
         return int.from_bytes(content[26:28], "little") & 0x3FFF, int.from_bytes(content[28:30], "little") & 0x3FFF
+    if content[:4] == b"RIFF" and content[8:16] == b"WEBPVP8L" and len(content) >= 25:
+        packed = int.from_bytes(content[21:25], "little")
+        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
     return _jpeg_size(content) if content[:2] == b"\xff\xd8" else None
 
 

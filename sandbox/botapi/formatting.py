@@ -7,6 +7,7 @@ from typing import Any
 from sandbox.botapi.errors import bad_request
 from sandbox.botapi.html import parse_html
 from sandbox.botapi.markdown import parse_markdown
+from sandbox.botapi.markdown_legacy import parse_markdown_legacy
 from sandbox.botapi.params import Params, to_int
 from sandbox.botapi.spans import Entity, Unparsable, trim, utf16_length
 
@@ -26,6 +27,8 @@ def read_text(params: Params, name: str, *, limit: int, too_long: str) -> tuple[
             text, entities = parse_html(source)
         elif mode == "markdownv2":
             text, entities = parse_markdown(source)
+        elif mode == "markdown":
+            text, entities = parse_markdown_legacy(source)
         elif mode in ("", "none"):
             text, entities = source, [_entity(e) for e in given or []]
         else:

@@ -127,7 +127,8 @@ def media(door: Door, bot_id: int, of: Media) -> Any:
 def _entity(door: Door, of: Json) -> Json:
     if of["type"] != "text_mention":
         return of
-    return of | {"user": user(door.world.account(int(of["user"]["id"])))}
+    account_id = int(of["user"]["id"])
+    return of | {"user": user(door.world.accounts.get(account_id, Account(account_id, "", deleted=True)))}
 
 
 def _origin(door: Door, origin_id: int, date: int) -> Json:
@@ -136,4 +137,6 @@ def _origin(door: Door, origin_id: int, date: int) -> Json:
         if group.kind == "channel":
             return {"type": "channel", "date": date, "chat": group_chat(group), "message_id": 1}
         return {"type": "chat", "date": date, "sender_chat": group_chat(group)}
-    return {"type": "user", "date": date, "sender_user": user(door.world.account(origin_id))}
+    if origin_id in door.world.accounts:
+        return {"type": "user", "date": date, "sender_user": user(door.world.accounts[origin_id])}
+    return {"type": "hidden_user", "date": date, "sender_user_name": "Deleted Account"}

@@ -7,6 +7,7 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import BufferedInputFile, InputMediaDocument, InputMediaPhoto
 from botapi_scene import ADA, OWNER, PNG, opened
 
+from sandbox.botapi.files import image_size
 from sandbox.samples import BOT_ID
 from sandbox.world import Account, Media
 
@@ -90,7 +91,9 @@ async def test_a_forwarded_message_names_its_origin() -> None:
         channel = next(g for g in s.world.groups.values() if g.kind == "channel")
         s.world.send(OWNER, BOT_ID, "look", forwarded_from=ADA)
         s.world.send(OWNER, BOT_ID, "rain", forwarded_from=channel.id)
-        one, two = await s.bot.get_updates()
+        s.world.send(OWNER, BOT_ID, "who?", forwarded_from=999)
+        one, two, three = await s.bot.get_updates()
+        assert three.message.forward_origin.type == "hidden_user"
         assert one.message.forward_origin.sender_user.id == ADA
         assert two.message.forward_origin.chat.title == "Local weather"
 
@@ -102,3 +105,13 @@ async def test_a_photo_goes_out_through_a_business_connection() -> None:
         sent = await s.bot.send_photo(ADA, BufferedInputFile(PNG, "a.png"), business_connection_id="bc1")
         assert sent.sender_business_bot.id == BOT_ID
         assert s.world.history(ADA, OWNER)[-1].media.content == PNG
+
+
+@pytest.mark.parametrize("encoding", ["PNG", "JPEG", "GIF", "WEBP"])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_the_size_of_a_picture_is_read_from_its_bytes(encoding: str, lossless: bool) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow makes the pictures")
+    out = io.BytesIO()
+    image.new("RGB", (37, 11), "teal").save(out, encoding, **({"lossless": lossless} if encoding == "WEBP" else {}))
+    assert image_size(out.getvalue()) == (37, 11)
+    assert image_size(out.getvalue()[:9]) is None

@@ -4,6 +4,7 @@ import pytest
 
 from sandbox.botapi.html import parse_html
 from sandbox.botapi.markdown import parse_markdown
+from sandbox.botapi.markdown_legacy import parse_markdown_legacy
 from sandbox.botapi.spans import Unparsable, detected, link_entity, trim
 
 
@@ -169,3 +170,23 @@ def test_a_link_to_an_account_is_a_mention() -> None:
     assert link_entity("tg://user?id=5") == {"type": "text_mention", "user": {"id": 5}}
     assert link_entity("tg://user?id=x") is None
     assert link_entity("javascript:alert(1)") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "expected"),
+    [
+        ("*b* _i_ `c` 1.0!", "b i c 1.0!", [("bold", 0, 1), ("italic", 2, 1), ("code", 4, 1)]),
+        ("\\*😀 *x*", "*😀 x", [("bold", 4, 1)]),
+        ("```python\nx```", "x", [("pre", 0, 1, "python")]),
+        ("```\nx```", "x", [("pre", 0, 1)]),
+        ("[a](telegram.org)[b](c)", "ab", [("text_link", 0, 1, "http://telegram.org/")]),
+    ],
+)
+def test_the_older_markdown_still_works(source: str, text: str, expected: list[tuple]) -> None:
+    parsed, entities = parse_markdown_legacy(source)
+    assert (parsed, spans(entities)) == (text, expected)
+
+
+def test_an_open_mark_of_the_older_markdown_is_refused() -> None:
+    with pytest.raises(Unparsable, match="Can't find end of the entity starting at byte offset 10"):
+        parse_markdown_legacy("😀 snake_case")

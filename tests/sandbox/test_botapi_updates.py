@@ -102,6 +102,20 @@ async def test_a_test_can_hand_over_an_update_that_never_happened() -> None:
         assert update == {"update_id": update_id, "callback_query": {"id": "1", "data": "forged"}}
 
 
+async def test_the_door_closes_at_once_also_while_somebody_polls() -> None:
+    async with opened() as s:
+        poll = asyncio.create_task(s.bot.get_updates(timeout=50))
+        s.fail("getMe", "no_reply")
+        silent = asyncio.create_task(s.bot.get_me())
+        await until(lambda: len(s.api.calls) == 2)
+        began = time.monotonic()
+        await s.api.stop()
+        assert time.monotonic() - began < 3
+        for waiting in (poll, silent):
+            with pytest.raises(TelegramNetworkError):
+                await waiting
+
+
 # --- faults ---
 
 
