@@ -156,7 +156,7 @@ class Scene:
             waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
             waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
             waiting += [r for r in await self.rows("notices") if r["told_at"] is None]
-            return not waiting and not self.api.door.inbox(BOT).pending
+            return not waiting and not len(self.api.door.inbox(BOT))
 
         await until(nothing_left, 10)
 
