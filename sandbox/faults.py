@@ -16,7 +16,8 @@ class Fault:
     """One rule. `flood` and `delay` take seconds in `arg`; `error` takes `[code, text]`.
 
     `drop_before` cuts the connection before acting, `drop_after` acts and then cuts it (the answer is lost), `no_reply`
-    acts and stays silent; `delay` waits, then acts and answers, also if the client has given up. `duplicate` and `reorder` concern updates: method "updates".
+    acts and stays silent; `delay` waits, then acts and answers, also if the client has given up.
+    `duplicate` and `reorder` concern updates: method "updates".
     """
 
     method: str  # the protocol's own name: "sendMessage", "GetHistory", "updates", or "*"
