@@ -1,0 +1,27 @@
+"""Which engine the settings ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twin.generator import Generator
+from twin.settings import Settings
+
+
+def open_generator(settings: Settings, base: Path) -> Generator:
+    """The engine of `settings.engine.kind` for the prepared base model folder `base`. Nothing is loaded or dialled yet."""
+    engine = settings.engine
+    if engine.kind == "vllm":
+        from inference.vllm import VllmGenerator
+
+        return VllmGenerator(
+            base,
+            url=engine.url,
+            served_name=settings.model.base,
+            api_key=engine.api_key.get_secret_value() if engine.api_key else None,
+            seconds=engine.seconds,
+            max_prompt_tokens=engine.max_prompt_tokens,
+        )
+    from inference.local import LocalGenerator
+
+    return LocalGenerator(base, seconds=engine.seconds, max_prompt_tokens=engine.max_prompt_tokens)
