@@ -7,12 +7,11 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from telethon.errors import TypeNotFoundError
-from telethon.extensions import BinaryReader
 
 from sandbox.mtproto.crypto import messages
 from sandbox.mtproto.crypto.handshake import Handshake
 from sandbox.mtproto.session import AuthKey, Session
-from sandbox.mtproto.transport import Framing, ProtocolError, recognise
+from sandbox.mtproto.transport import Framing, ProtocolError, read_object, recognise
 
 if TYPE_CHECKING:
     from sandbox.mtproto.server import MtprotoServer
@@ -73,7 +72,7 @@ class Connection:
 
     def _on_plain(self, packet: bytes) -> None:
         try:
-            request = BinaryReader(packet[20:]).tgread_object()
+            request, _ = read_object(packet[20:])
         except TypeNotFoundError:
             raise ProtocolError("unknown plain message") from None
         answer = self._handshake.answer(request, self._server.now())

@@ -16,7 +16,7 @@ from telethon.tl.core import GzipPacked, MessageContainer
 
 from sandbox.mtproto.crypto import messages
 from sandbox.mtproto.crypto.messages import ClientMessage
-from sandbox.mtproto.transport import ProtocolError
+from sandbox.mtproto.transport import ProtocolError, read_object
 
 if TYPE_CHECKING:
     from sandbox.mtproto.connection import Connection
@@ -110,7 +110,7 @@ class Session:
 
     def _act(self, msg_id: int, body: bytes) -> None:
         try:
-            request = BinaryReader(body).tgread_object()
+            request, _ = read_object(body)
         except TypeNotFoundError as error:
             self.server.refuse_unknown(self, msg_id, f"{error.invalid_constructor_id:08x}")
             return

@@ -1,4 +1,4 @@
-"""The three TCP framings of MTProto: full, abridged, intermediate.
+"""What goes over the wire: TL objects, and the three TCP framings of MTProto: full, abridged, intermediate.
 
 The client's first bytes choose one: 0xef is abridged, 0xeeeeeeee is intermediate, anything else is the length field of a
 first full packet (lengths are multiples of four, so none of them looks like 0xef).
@@ -10,13 +10,28 @@ from __future__ import annotations
 import asyncio
 import struct
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
+
+from telethon.extensions import BinaryReader
 
 MAX_PACKET = 1 << 24  # Telegram closes connections that send more
 
 
 class ProtocolError(Exception):
     """The client broke MTProto. The connection is cut, as Telegram does."""
+
+
+def read_object(data: bytes) -> tuple[Any, int]:
+    """The TL object at the beginning of `data`, and its length. ProtocolError if it is cut short.
+
+    A constructor that this layer does not have raises Telethon's TypeNotFoundError.
+    """
+    reader = BinaryReader(data)
+    try:
+        found = reader.tgread_object()
+    except (BufferError, struct.error, RuntimeError) as error:
+        raise ProtocolError("a TL object is cut short") from error
+    return found, reader.tell_position()
 
 
 class Framing(Protocol):

@@ -7,11 +7,11 @@ import os
 from typing import Any
 
 from telethon.crypto import AES
-from telethon.extensions import BinaryReader
+from telethon.errors import TypeNotFoundError
 from telethon.tl import functions, types
 
-from sandbox.mtproto.crypto.keys import DH_G, DH_PRIME, ServerKey, minimal_bytes, split_sha1
-from sandbox.mtproto.transport import ProtocolError
+from sandbox.mtproto.crypto.keys import DH_G, DH_PRIME, ServerKey, minimal_bytes
+from sandbox.mtproto.transport import ProtocolError, read_object
 
 # Two 31-bit primes: the puzzle need not be hard, both factors must fit four bytes.
 P, Q = 1229739323, 1402015859
@@ -19,6 +19,17 @@ P, Q = 1229739323, 1402015859
 
 def _int_bytes(number: int, length: int) -> bytes:
     return number.to_bytes(length, "little", signed=True)
+
+
+def _behind_sha1(block: bytes) -> Any:
+    """The TL object behind its SHA-1 hash; padding may follow."""
+    try:
+        found, length = read_object(block[20:])
+    except TypeNotFoundError:
+        raise ProtocolError("no TL object behind the SHA-1") from None
+    if hashlib.sha1(block[20 : 20 + length]).digest() != block[:20]:
+        raise ProtocolError("bad SHA-1")
+    return found
 
 
 class Handshake:
@@ -35,13 +46,13 @@ class Handshake:
         """The TL object to send back. ProtocolError for anything that the exchange does not expect."""
         if isinstance(request, (functions.ReqPqMultiRequest, functions.ReqPqRequest)):
             return self._res_pq(request)
+        if not isinstance(request, (functions.ReqDHParamsRequest, functions.SetClientDHParamsRequest)):
+            raise ProtocolError("not a request of the key exchange")
         if request.nonce != self._nonce or request.server_nonce != self._server_nonce:
             raise ProtocolError("wrong nonce")
         if isinstance(request, functions.ReqDHParamsRequest):
             return self._server_dh_params(request, server_time)
-        if isinstance(request, functions.SetClientDHParamsRequest):
-            return self._dh_gen(request)
-        raise ProtocolError("not a request of the key exchange")
+        return self._dh_gen(request)
 
     def _res_pq(self, request: Any) -> Any:
         self._nonce = request.nonce
@@ -52,6 +63,8 @@ class Handshake:
         if request.public_key_fingerprint != self._server_key.fingerprint:
             raise ProtocolError("unknown RSA key")
         inner = self._inner_data(self._server_key.decrypt(request.encrypted_data))
+        if not isinstance(inner, (types.PQInnerData, types.PQInnerDataDc)):
+            raise ProtocolError("not p_q_inner_data")
         if (inner.nonce, inner.server_nonce) != (self._nonce, self._server_nonce):
             raise ProtocolError("wrong nonce inside the RSA block")
         if (int.from_bytes(inner.p, "big"), int.from_bytes(inner.q, "big")) != (P, Q):
@@ -72,11 +85,8 @@ class Handshake:
         """p_q_inner_data from either padding: with RSA_PAD it stands first, in the older one behind its SHA-1."""
         known = {c.CONSTRUCTOR_ID for c in (types.PQInnerData, types.PQInnerDataDc)}
         if int.from_bytes(block[:4], "little") in known:
-            return BinaryReader(block).tgread_object()
-        reader = BinaryReader(block[20:])
-        inner = reader.tgread_object()
-        split_sha1(block, reader.tell_position())
-        return inner
+            return read_object(block)[0]
+        return _behind_sha1(block)
 
     def _temporary_aes(self) -> tuple[bytes, bytes]:
         new, server = _int_bytes(self._new_nonce, 32), _int_bytes(self._server_nonce, 16)
@@ -87,12 +97,10 @@ class Handshake:
         return sha1(new, server) + sha1(server, new)[:12], sha1(server, new)[12:] + sha1(new, new) + new[:4]
 
     def _dh_gen(self, request: Any) -> Any:
-        if not self._secret:
-            raise ProtocolError("set_client_DH_params before req_DH_params")
+        if not self._secret or len(request.encrypted_data) % 16:
+            raise ProtocolError("set_client_DH_params before req_DH_params, or of a wrong length")
         plain = AES.decrypt_ige(request.encrypted_data, *self._aes)
-        reader = BinaryReader(plain[20:])
-        inner = reader.tgread_object()
-        split_sha1(plain, reader.tell_position())
+        inner = _behind_sha1(plain)
         if (inner.nonce, inner.server_nonce) != (self._nonce, self._server_nonce):
             raise ProtocolError("wrong nonce inside the DH block")
         g_b = int.from_bytes(inner.g_b, "big")

@@ -37,6 +37,8 @@ class ServerKey:
         pem = files("sandbox.mtproto").joinpath("test_key.pem").read_bytes()
         self._private: Any = rsa.PrivateKey.load_pkcs1(pem)
         public = rsa.PublicKey(self._private.n, self._private.e)
+        self.modulus: int = public.n
+        self.exponent: int = public.e
         self.public_pem: str = public.save_pkcs1().decode()
         numbers = TLObject.serialize_bytes(minimal_bytes(public.n)) + TLObject.serialize_bytes(minimal_bytes(public.e))
         self.fingerprint: int = int.from_bytes(hashlib.sha1(numbers).digest()[-8:], "little", signed=True)
@@ -56,11 +58,3 @@ class ServerKey:
         if block[0] == 0:
             return block[1:]
         raise ProtocolError("RSA block has no valid padding")
-
-
-def split_sha1(block: bytes, length: int) -> bytes:
-    """The `length` bytes behind a SHA-1 hash of them."""
-    data = block[20 : 20 + length]
-    if hashlib.sha1(data).digest() != block[:20]:
-        raise ProtocolError("bad SHA-1")
-    return data

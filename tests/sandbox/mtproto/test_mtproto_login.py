@@ -10,6 +10,7 @@ from telethon import TelegramClient, errors, functions
 from telethon.network import ConnectionTcpAbridged, ConnectionTcpFull, ConnectionTcpIntermediate
 from telethon.sessions import StringSession
 
+from sandbox.faults import Fault, Faults
 from sandbox.mtproto import MtprotoServer
 from sandbox.world import World
 
@@ -103,3 +104,11 @@ async def test_keys_survive_a_restart_in_a_file(world: World, server: MtprotoSer
     await client.disconnect()
     await second.stop()
     assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_client_that_is_sent_to_another_data_centre_comes_back_here(faults: Faults, new_client: NewClient) -> None:
+    """303 PHONE_MIGRATE: help.getConfig names no address but this server's."""
+    client = await new_client(None)
+    faults.add(Fault("SendCode", "error", [303, "PHONE_MIGRATE_2"]))
+    await client.send_code_request("9990001")
+    assert (await client.sign_in("9990001", "12345")).id == OWNER
