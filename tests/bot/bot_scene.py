@@ -16,6 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.app import run_bot
+from bot.context import Twin
+from bot.retraining import Retraining
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
 from sandbox.world import Account, Message, World
@@ -109,6 +111,11 @@ class Scene:
             raise InputError("No adapter is active.", mend="`twin adapters` lists them.")
         return "Back to ada-0."
 
+    def twin(self) -> Twin:
+        """The parts, for a test that runs one task by itself."""
+        retraining = Retraining(self._retrain, self.store, lambda: None)
+        return Twin(self.settings, self.store, self.engine, retraining, self._rollback, OWNER)
+
     # --- phones ---
 
     def writes(self, text: str, *, sender: int = ADA, **more: Any) -> Message:
@@ -150,13 +157,16 @@ class Scene:
         """Until nothing is left to be done: inbox, due, outbox, cards, notices."""
 
         async def nothing_left() -> bool:
+            if len(self.api.door.inbox(BOT)):
+                return False
+            # In the order in which work moves on, so that none slips through between two looks.
             waiting = [r for r in await self.rows("inbox") if r["done_at"] is None]
             waiting += await self.rows("replies_due")
             waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending")]
             waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
             waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
             waiting += [r for r in await self.rows("notices") if r["told_at"] is None]
-            return not waiting and not len(self.api.door.inbox(BOT))
+            return not waiting
 
         await until(nothing_left, 10)
 
@@ -188,7 +198,7 @@ async def opened(path: Path, *, started: bool = True, **bot_settings: Any) -> As
     finally:
         await scene.stop()
         await store.dispose()
-        await api.stop()
+        await scene.api.stop()
 
 
 def make_settings(path: Path, api_url: str, **bot: Any) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
 
 from twin.store.tables import outbox, replies_due
 
@@ -38,13 +39,15 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due 
 
 
 async def first(connection: AsyncConnection) -> Due | None:
-    """The one due first, however late. A dialog whose last answer is still going out waits for the end of it."""
-    going_out = select(outbox.c.id).where(
-        outbox.c.channel == replies_due.c.channel,
-        outbox.c.dialog_id == replies_due.c.dialog_id,
-        outbox.c.state.in_(("waiting", "sending")),
-    )
-    query = select(*COLUMNS).where(~going_out.exists()).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
+    """The one due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
+    stands still because the owner has to say whether something arrived."""
+
+    def has_bubbles(*states: str) -> ColumnElement[bool]:
+        here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
+        return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
+
+    going_out = has_bubbles("waiting", "sending") & ~has_bubbles("uncertain")
+    query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
     row = (await connection.execute(query.limit(1))).one_or_none()
     return Due(*tuple[Any, ...](row)) if row else None
 
