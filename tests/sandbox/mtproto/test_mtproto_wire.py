@@ -8,6 +8,7 @@ import hashlib
 import os
 import struct
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
