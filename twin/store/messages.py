@@ -16,9 +16,11 @@ from twin.turns import Message
 COLUMNS = tuple(getattr(messages.c, name) for name in Message.__dataclass_fields__)
 
 
-async def save(connection: AsyncConnection, rows: Iterable[Message]) -> int:
+async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces: str | None = None) -> int:
     """Insert what is new; returns how many were. A message that is there already keeps its source and its place;
-    its text is replaced if it differs (an edit seen later). What was marked deleted stays so."""
+    its text is replaced if it differs (an edit seen later). What was marked deleted stays so.
+
+    `replaces` limits the replacing to rows of this source."""
     values = [{name: getattr(row, name) for name in Message.__dataclass_fields__} for row in rows]
     if not values:
         return 0
@@ -33,6 +35,7 @@ async def save(connection: AsyncConnection, rows: Iterable[Message]) -> int:
                 messages.c.message_id == bindparam("at_message_id"),
                 messages.c.deleted_at.is_(None),
                 messages.c.text != bindparam("new_text"),
+                *([] if replaces is None else [messages.c.source == replaces]),
             )
             .values(text=bindparam("new_text"), kind=bindparam("new_kind")),
             [

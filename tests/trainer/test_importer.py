@@ -1,0 +1,469 @@
+"""Telegram Desktop's exports: every form arrives, damage costs as little as possible, and is named with its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from export_files import ADA, BEN, OWNER, START, account, chat, dumped, message, talk, written
+from telegram_scene import in_store
+
+from trainer.importer import import_export
+from twin.errors import InputError
+from twin.store import dialogs, messages, open_store, tables
+from twin.turns import Message
+
+
+@pytest.fixture
+async def store(tmp_path):
+    engine = open_store(tmp_path / "twin.sqlite")
+    yield engine
+    await engine.dispose()
+
+
+async def imported(store: Any, tmp_path: Path, content: Any, **more: Any) -> tuple[Any, list[Any]]:
+    report = await import_export(store, written(tmp_path, content), **more)
+    return report, await in_store(store)
+
+
+async def one(store: Any, tmp_path: Path, **parts: Any) -> Any:
+    """The row that a message with these keys becomes."""
+    _, rows = await imported(store, tmp_path, account(chat(ADA, [message(1, OWNER, **parts)])))
+    assert len(rows) == 1
+    return rows[0]
+
+
+# --- whole files ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_account_brings_its_private_chats_only(store, tmp_path):
+    group = chat(77, kind="private_supergroup", name="Walkers")
+    bot, saved = chat(78, kind="bot_chat"), {"type": "saved_messages", "id": OWNER, "messages": talk(OWNER)}
+    report, rows = await imported(store, tmp_path, account(group, chat(ADA), bot, saved, chat(BEN, name="Ben")))
+    assert report.complete
+    assert report.owner_id == OWNER
+    assert report.by_dialog == {ADA: 6, BEN: 6}
+    assert report.skipped_dialogs == {"bot_chat": 1, "private_supergroup": 1, "saved_messages": 1}
+    assert report.new_messages == len(rows) == 12
+    assert [(r.message_id, r.out, r.text) for r in rows if r.dialog_id == ADA] == [(i, i % 2 == 0, f"line {i}") for i in range(1, 7)]
+    assert {(r.channel, r.source, r.kind) for r in rows} == {("account", "imported", "text")}
+    assert rows[0].sent_at == datetime.fromtimestamp(START + 60, UTC)
+    async with store.connect() as connection:
+        assert {d.dialog_id: d.name for d in await dialogs.find(connection)} == {ADA: "Ada", BEN: "Ben"}
+
+
+async def test_a_single_chat_is_the_root_and_shows_who_the_owner_is(store, tmp_path):
+    report, rows = await imported(store, tmp_path, chat(ADA))
+    assert report.complete
+    assert report.owner_id == OWNER
+    assert [r.out for r in rows] == [False, True] * 3
+
+
+async def test_the_folder_names_the_file_in_it(store, tmp_path):
+    written(tmp_path, chat(ADA))
+    assert (await import_export(store, tmp_path)).messages == 6
+
+
+async def test_importing_twice_adds_nothing(store, tmp_path):
+    await imported(store, tmp_path, chat(ADA))
+    report, rows = await imported(store, tmp_path, account(chat(ADA)))
+    assert (report.messages, report.new_messages, len(rows)) == (6, 0, 6)
+
+
+async def test_keys_in_another_order_are_read_the_same(store, tmp_path):
+    content = json.dumps(account(chat(ADA), chat(BEN)), sort_keys=True)
+    report, rows = await imported(store, tmp_path, content)
+    assert report.complete
+    assert report.owner_id == OWNER
+    assert len(rows) == 12
+
+
+async def test_a_byte_order_mark_and_windows_line_ends_are_taken(store, tmp_path):
+    report, _ = await imported(store, tmp_path, b"\xef\xbb\xbf" + dumped(chat(ADA)).replace("\n", "\r\n").encode())
+    assert report.complete
+    assert report.messages == 6
+
+
+async def test_a_deleted_contact_has_no_name(store, tmp_path):
+    report, _ = await imported(store, tmp_path, account(chat(ADA, name=None)))
+    async with store.connect() as connection:
+        assert [d.name for d in await dialogs.find(connection)] == [""]
+    assert report.messages == 6
+
+
+async def test_collected_names_texts_and_sources_are_kept_over_an_older_export(store, tmp_path):
+    sent_at = datetime.fromtimestamp(START + 60, UTC)
+    async with store.begin() as connection:
+        await dialogs.save(connection, ADA, name="Ada Now", username="ada")
+        await messages.save(connection, [Message("account", ADA, 1, False, sent_at, "edited since")])
+    report, rows = await imported(store, tmp_path, chat(ADA))
+    assert (report.messages, report.new_messages) == (6, 5)
+    assert (rows[0].text, rows[0].source) == ("edited since", "collected")
+    async with store.connect() as connection:
+        assert [(d.name, d.username) for d in await dialogs.find(connection)] == [("Ada Now", "ada")]
+
+
+async def test_a_newer_export_brings_edits_of_imported_messages(store, tmp_path):
+    await imported(store, tmp_path, chat(ADA))
+    _, rows = await imported(store, tmp_path, chat(ADA, [message(1, ADA, "line 1, edited")]))
+    assert rows[0].text == "line 1, edited"
+
+
+async def test_an_excluded_dialog_is_not_imported(store, tmp_path):
+    async with store.begin() as connection:
+        await dialogs.save(connection, ADA, name="Ada", username=None)
+        await dialogs.erase(connection, ADA)
+    report, rows = await imported(store, tmp_path, account(chat(ADA), chat(BEN)))
+    assert report.skipped_dialogs == {"excluded": 1}
+    assert {r.dialog_id for r in rows} == {BEN}
+    async with store.connect() as connection:
+        assert (await dialogs.get(connection, ADA)).name == ""
+
+
+async def test_no_path_in_the_file_is_opened(store, tmp_path, monkeypatch):
+    secret = written(tmp_path, "private", "secret.txt")
+    opened = []
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+    content = account(chat(ADA, [message(1, photo=str(secret), file="../secret.txt", thumbnail="/etc/passwd", contact_vcard="secret.txt")]))
+    await imported(store, tmp_path, content)
+    assert not [path for path in opened if "secret" in path or "passwd" in path]
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+MEDIA = [
+    ({"photo": "photos/1.jpg", "width": 1, "height": 1}, "photo", ""),
+    ({"photo": "(File not included. Change data exporting settings to download.)"}, "photo", ""),
+    ({"file": "stickers/a.webp", "media_type": "sticker", "sticker_emoji": "😀"}, "sticker", "😀"),
+    ({"file": "v.mp4", "media_type": "video_message"}, "video_note", ""),
+    ({"file": "v.ogg", "media_type": "voice_message", "mime_type": "audio/ogg", "duration_seconds": 3}, "voice", ""),
+    ({"file": "a.mp4", "media_type": "animation"}, "animation", ""),
+    ({"file": "v.mp4", "media_type": "video_file"}, "video", ""),
+    ({"file": "a.mp3", "media_type": "audio_file", "performer": "x"}, "audio", ""),
+    ({"file": "x.bin", "media_type": "hologram_file"}, "unsupported", ""),
+    ({"media_type": ["odd"]}, "unsupported", ""),
+    ({"file": "paper.pdf", "file_name": "paper.pdf", "mime_type": "application/pdf"}, "document", ""),
+    ({"contact_information": {"first_name": "Cleo", "last_name": "", "phone_number": "+1 002"}}, "contact", ""),
+    ({"contact_information": {"phone_number": "+1 002"}, "contact_vcard": "contacts/1.vcf"}, "contact", ""),
+    ({"location_information": {"latitude": 1.0, "longitude": 2.0}}, "location", ""),
+    ({"live_location_period_seconds": 60, "location_information": {"latitude": 1.0, "longitude": 2.0}}, "location", ""),
+    ({"place_name": "Cafe", "address": "Here", "location_information": {"latitude": 1.0, "longitude": 2.0}}, "venue", ""),
+    ({"poll": {"question": "Tea?", "closed": False, "total_voters": 0, "answers": []}}, "poll", "Tea?"),
+    ({"poll": "odd"}, "poll", ""),
+    ({"game_title": "Chess", "game_description": "", "game_link": ""}, "game", ""),
+    ({"invoice_information": {"title": "x", "amount": 1}}, "invoice", ""),
+    ({"giveaway_information": {"quantity": 1}}, "giveaway", ""),
+    ({"paid_stars_amount": 5}, "paid_media", ""),
+    ({"todo_list": {"title": "x", "answers": []}}, "todo", ""),
+]
+
+
+@pytest.mark.parametrize(("keys", "kind", "words"), MEDIA, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
+async def test_every_kind_of_media_is_read(store, tmp_path, keys, kind, words):
+    row = await one(store, tmp_path, text="", **keys)
+    assert (row.kind, row.text) == (kind, words)
+
+
+async def test_a_caption_is_the_text(store, tmp_path):
+    row = await one(store, tmp_path, text="look", photo="photos/1.jpg")
+    assert (row.kind, row.text) == ("photo", "look")
+
+
+async def test_parts_of_a_formatted_text_are_joined(store, tmp_path):
+    parts = ["see ", {"type": "link", "text": "https://example.org"}, " and ", {"type": "bold", "text": "that"}]
+    assert (await one(store, tmp_path, text=parts)).text == "see https://example.org and that"
+
+
+async def test_text_entities_alone_are_a_text(store, tmp_path):
+    row = message(1, OWNER, "only here")
+    del row["text"]
+    _, rows = await imported(store, tmp_path, account(chat(ADA, [row])))
+    assert rows[0].text == "only here"
+
+
+async def test_replies_forwards_and_inline_bots_are_marked(store, tmp_path):
+    rows = [
+        message(1),
+        message(2, OWNER, reply_to_message_id=1),
+        message(3, OWNER, reply_to_message_id=9, reply_to_peer_id="channel5"),
+        message(4, OWNER, forwarded_from="Someone"),
+        message(5, OWNER, forwarded_from=None),
+        message(6, OWNER, saved_from="Someone"),
+        message(7, OWNER, via_bot="@gif"),
+    ]
+    _, found = await imported(store, tmp_path, account(chat(ADA, rows)))
+    assert [r.reply_to_id for r in found] == [None, 1, None, None, None, None, None]
+    assert [r.forwarded for r in found] == [False, False, False, True, True, True, False]
+    assert [r.via_bot for r in found] == [False] * 6 + [True]
+
+
+async def test_service_messages_are_kept_without_words_and_unsupported_ones_are_counted(store, tmp_path):
+    call = {"id": 2, "type": "service", "date": "2023-11-14T22:13:20", "date_unixtime": str(START)}
+    call |= {"actor": "Olga", "actor_id": f"user{OWNER}", "action": "phone_call", "text": ""}
+    report, rows = await imported(store, tmp_path, account(chat(ADA, [message(1), call, {"id": 3, "type": "unsupported"}])))
+    assert [(r.message_id, r.kind, r.out) for r in rows] == [(1, "text", False), (2, "service", True)]
+    assert report.skipped_messages == {"unsupported by Telegram Desktop": 1}
+    assert report.complete
+
+
+async def test_an_old_export_without_zones_and_with_bare_ids_is_read_with_a_note(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    rows = [message(1), message(2, OWNER)]
+    for row in rows:
+        del row["date_unixtime"], row["text_entities"]
+        row["from_id"] = int(row["from_id"].removeprefix("user"))
+    try:
+        report, found = await imported(store, tmp_path, chat(ADA, rows))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [r.out for r in found] == [False, True]
+    assert found[0].sent_at == datetime(2023, 11, 14, 13, 13, 20, tzinfo=UTC)
+    assert report.complete
+    assert report.notes == ("2 times have no time zone (an old export): they were read as this machine's local time.",)
+
+
+async def test_control_characters_as_telegram_desktop_writes_them_are_mended(store, tmp_path):
+    text = dumped(chat(ADA, [message(1, text="a@b"), message(2, text="C:\\x41 stays"), message(3)])).replace("a@b", "a\\x08\\x1Bb")
+    report, rows = await imported(store, tmp_path, text)
+    assert report.complete
+    assert [r.text for r in rows] == ["a\x08\x1bb", "C:\\x41 stays", "line 3"]
+
+
+async def test_a_bare_path_after_document_id_is_mended(store, tmp_path):
+    parts = [{"type": "custom_emoji", "text": "🎉", "document_id": "HERE"}, " yes"]
+    text = dumped(chat(ADA, [message(1, text=parts), message(2)]))
+    for bare in ("stickers/AnimatedSticker (1).tgs", "(File not included. Change data exporting settings to download.)"):
+        report, rows = await imported(store, tmp_path, text.replace('"HERE"', bare))
+        assert report.complete
+        assert [r.text for r in rows] == ["🎉 yes", "line 2"]
+
+
+async def test_bytes_that_are_no_text_become_replacement_characters(store, tmp_path):
+    content = dumped(chat(ADA, [message(1, text="a@b"), message(2, text="c@d")])).encode()
+    report, rows = await imported(store, tmp_path, content.replace(b"a@b", b"a\xff\xfeb").replace(b"c@d", b"c\\ud83dd"))
+    assert report.complete
+    assert [r.text for r in rows] == ["a\ufffd\ufffdb", "c\ufffdd"]
+
+
+# --- whose export it is -----------------------------------------------------------------------------------------------
+
+
+async def test_the_given_owner_must_be_the_accounts(store, tmp_path):
+    with pytest.raises(InputError, match=r"personal_information\.user_id.*expected the owner's, 5"):
+        await imported(store, tmp_path, account(chat(ADA)), owner_id=5)
+    assert await in_store(store) == []
+
+
+async def test_the_given_owner_must_be_in_the_single_chat(store, tmp_path):
+    with pytest.raises(InputError, match=rf"account {OWNER} \(messages\[1\]\.from_id\); expected the owner's, 5"):
+        await imported(store, tmp_path, chat(ADA), owner_id=5)
+    assert await in_store(store) == []
+
+
+async def test_a_third_sender_in_a_private_chat_is_a_fault(store, tmp_path):
+    report, rows = await imported(store, tmp_path, account(chat(ADA, [message(1), message(2, 555), message(3, OWNER)])))
+    assert [r.message_id for r in rows] == [1, 3]
+    assert report.faults["from_id is not the contact or the owner"].first == "chats.list[0].messages[1].from_id"
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+BROKEN = [
+    ({"id": "x"}, "id is not a positive whole number", ".id"),
+    ({"id": 10**30}, "id is not a positive whole number", ".id"),
+    ({"id": True}, "id is not a positive whole number", ".id"),
+    ({"date_unixtime": "soon"}, "date_unixtime is not a time in seconds", ".date_unixtime"),
+    ({"date_unixtime": "99999999999999999999"}, "date_unixtime is not a time in seconds", ".date_unixtime"),
+    ({"date_unixtime": None, "date": "yesterday"}, "date is not a time, such as 2024-01-31T12:00:00", ".date"),
+    ({"from_id": None}, 'from_id is not an account, such as "user123"', ".from_id"),
+    ({"from_id": "channel5"}, 'from_id is not an account, such as "user123"', ".from_id"),
+    ({"from_id": {}}, 'from_id is not an account, such as "user123"', ".from_id"),
+    ({"text": 5}, "text is not a text or an array of its parts", ".text"),
+    ({"text": ["a", {"type": "bold"}]}, "text is not a text or an object with one", ".text[1]"),
+    ({"type": "hologram"}, 'type is not "message", "service" or "unsupported"', ".type"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason", "place"), BROKEN, ids=str)
+async def test_a_message_that_cannot_be_used_is_counted_and_named(store, tmp_path, change, reason, place):
+    rows = [message(1), {**message(2), **change}, {**message(3), **change}, message(4)]
+    report, found = await imported(store, tmp_path, account(chat(BEN), chat(ADA, rows)))
+    assert [r.message_id for r in found if r.dialog_id == ADA] == [1, 4]
+    assert not report.complete
+    assert report.broken_off is None
+    assert (report.faults[reason].count, report.faults[reason].first) == (2, f"chats.list[1].messages[1]{place}")
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [], [[]]])
+async def test_what_is_no_message_at_all_is_counted(store, tmp_path, odd):
+    report, found = await imported(store, tmp_path, account(chat(ADA, [message(1), odd, message(2)])))
+    assert [r.message_id for r in found] == [1, 2]
+    assert report.faults["message is not an object"].first == "chats.list[0].messages[1]"
+
+
+async def test_broken_json_in_one_message_costs_that_message_only(store, tmp_path):
+    text = dumped(account(chat(ADA, talk(ADA, 20)), chat(BEN, talk(BEN, 5, 21))))
+    at = text.index('"line 7"')
+    report, rows = await imported(store, tmp_path, text[:at] + text[at + 1 :])
+    assert [r.message_id for r in rows] == [i for i in range(1, 26) if i != 7]
+    (fault,) = report.faults.values()
+    assert fault.first.startswith("chats.list[0].messages[6], byte ")
+    assert abs(int(fault.first.split("byte ")[1].replace(",", "")) - at) < 5
+
+
+async def test_a_missing_bracket_never_puts_a_message_into_another_chat(store, tmp_path):
+    text = dumped(account(chat(ADA, talk(ADA, 4)), chat(BEN, talk(BEN, 4, 11)), chat(BEN + 1, talk(BEN + 1, 4, 21))))
+    end_of_first = text.index("]", text.rindex('"line 4"', 0, text.index('"line 11"')) + 60)
+    for cut in range(end_of_first - 10, end_of_first + 12):
+        path = tmp_path / f"{cut}.sqlite"
+        engine = open_store(path)
+        report = await import_export(engine, written(tmp_path, text[:cut] + text[cut + 1 :]))
+        rows = await in_store(engine)
+        await engine.dispose()
+        assert all(r.dialog_id == {0: ADA, 1: BEN, 2: BEN + 1}[(r.message_id - 1) // 10] for r in rows)
+        assert len(rows) >= 11 or text[cut] in "\n ", (cut, report)
+
+
+async def test_a_truncated_file_keeps_what_was_there(store, tmp_path):
+    text = dumped(account(chat(BEN, talk(BEN, 3, 11)), chat(ADA, talk(ADA, 2000))))
+    at = text.index('"line 1500"') + 20
+    report, rows = await imported(store, tmp_path, text[:at])
+    assert len(rows) == report.messages == 3 + 1499
+    assert not report.complete
+    assert report.broken_off == (
+        f"{tmp_path / 'result.json'} is damaged at byte {at:,}, in chats.list[1].messages[1499]: "
+        "expected the rest of the file, which ends here."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "not a Telegram Desktop export"),
+        ("[]", "not a Telegram Desktop export"),
+        ("{}", 'expected "chats" or "messages"'),
+        ('{"about": "x"}', 'expected "chats" or "messages"'),
+        ("PK\x03\x04", "not a Telegram Desktop export"),
+        ('{"chats": 5}', r"byte 10, in chats: expected an object"),
+        ('{"chats": {"list": {}}}', r"byte 19, in chats\.list: expected an array"),
+        ('{"name": "x", "type": "personal_chat", "id": 5, "messages": 7}', "in messages: expected an array"),
+        ('{"name": "x", "type": "private_group", "id": 5, "messages": []}', "expected a private chat"),
+        ('{"about": ' + "[" * 5000, "ordinary depth|the file"),
+        ('{"about": 1' + "0" * 5000 + "}", "ordinary size"),
+    ],
+    ids=range(11),
+)
+async def test_what_is_no_export_is_named(store, tmp_path, content, words):
+    with pytest.raises(InputError, match=words) as caught:
+        await imported(store, tmp_path, content)
+    assert str(tmp_path / "result.json") in str(caught.value)
+
+
+async def test_a_path_without_an_export_says_what_was_expected(store, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        await import_export(store, tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"holds no result\.json"):
+        await import_export(store, tmp_path)
+    written(tmp_path, "<html>", "messages.html")
+    with pytest.raises(InputError, match="HTML"):
+        await import_export(store, tmp_path)
+
+
+def damage(dice: random.Random, whole: bytes, at: int, how: int) -> bytes:
+    match how:
+        case 0:
+            return whole[:at] + bytes([dice.randrange(256)]) + whole[at + 1 :]
+        case 1:
+            return whole[:at] + whole[at + dice.randrange(1, 40) :]
+        case 2:
+            return whole[:at] + whole[at : at + 30] + whole[at:]
+        case 3:
+            return whole[:at] + bytes(dice.choice(b'"\\{}[],:0\x00') for _ in range(3)) + whole[at:]
+        case _:
+            return whole[:at]
+
+
+@pytest.mark.slow
+async def test_300_damaged_files_end_in_a_report_or_an_input_error_and_keep_what_came_before(store, tmp_path):
+    """Bytes are flipped, cut out, doubled, put in, or the end is missing; every message that ends before is there, unchanged."""
+    dice = random.Random(7)
+    chats = [
+        chat(ADA, talk(ADA, 40)),
+        chat(77, [], kind="private_group"),
+        chat(BEN, talk(BEN, 40, 101)),
+        chat(BEN + 1, talk(BEN + 1, 40, 201)),
+    ]
+    chats[0]["messages"][3] = message(4, OWNER, ["a ", {"type": "bold", "text": "é🙂"}], photo="photos/1.jpg")
+    whole = dumped(account(*chats)).encode()
+    await import_export(store, written(tmp_path, whole))
+    rows = {r.message_id: tuple(r) for r in await in_store(store)}
+    ends = {i: whole.index(b"\n     }", whole.index(b'"id": %d,' % i)) + 7 for i in rows}
+    outcomes: Counter[str] = Counter()
+    lost = []
+    for number in range(300):
+        async with store.begin() as connection:
+            await connection.execute(tables.messages.delete())
+            await connection.execute(tables.dialogs.delete())
+        how, at = number % 5, dice.randrange(len(whole))
+        try:
+            report = await import_export(store, written(tmp_path, damage(dice, whole, at, how)))
+            outcomes["complete" if report.complete else "broken off" if report.broken_off else "faults"] += 1
+        except InputError:
+            outcomes["refused"] += 1
+        found = {r.message_id: tuple(r) for r in await in_store(store)}
+        for message_id, end in ends.items():
+            assert end > at or found.get(message_id) == rows[message_id], (number, at, message_id)
+        if how != 4 and at > min(ends.values()):
+            lost.append(len(rows.keys() - found.keys()))
+    assert {"complete", "faults", "broken off", "refused"} == set(outcomes), outcomes
+    assert sorted(lost)[len(lost) * 9 // 10] <= 2  # nine in ten cost two messages at most, before or behind
+
+
+IMPORT = """
+import asyncio, resource, sys
+from pathlib import Path
+from trainer.importer import import_export
+from twin.store import open_store
+async def main():
+    store = open_store(Path(sys.argv[2]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = await import_export(store, Path(sys.argv[1]))
+    await store.dispose()
+    print(report.messages, report.complete, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_large_export_needs_little_memory(tmp_path):
+    """150 MB; what is held does not depend on the size of the file, so a 2 GB one needs as little."""
+    path, megabytes, texts = tmp_path / "result.json", 150, 0
+    words = "and so it went on, as such things do, for quite a while. " * 25
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"about": "", "personal_information": {"user_id": 1000}, "chats": {"list": [\n')
+        file.write(f'{{"name": "Ada", "type": "personal_chat", "id": {ADA}, "messages": [\n')
+        while file.tell() < megabytes * 1_000_000:
+            block = [dumped(message(texts + i + 1, OWNER if i % 2 else ADA, f"{i} {words}")) for i in range(1000)]
+            file.write((",\n" if texts else "") + ",\n".join(block))
+            texts += 1000
+        file.write("]}]}}")
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT, str(path), str(tmp_path / "twin.sqlite")], capture_output=True, text=True, timeout=120, check=True
+    )
+    read, complete, before, after = done.stdout.split()
+    assert (int(read), complete) == (texts, "True")
+    assert int(after) < 200_000, f"{after} KB, {before} KB before"
+    assert time.monotonic() - started < 60
+    assert os.path.getsize(path) > 140_000_000

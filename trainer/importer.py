@@ -1,0 +1,273 @@
+"""Telegram Desktop's export -> the store: one chat or the whole account, whatever size, however damaged.
+
+A message that cannot be read is counted and left out; reading goes on at the next one, even where the JSON is broken.
+Only a fault behind which nothing can be found ends the import, and what was read before it is kept. Private chats only.
+No file that the export names is ever opened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from trainer.export_messages import Exported, Unreadable, cleaned, sender_id, to_exported
+from trainer.import_report import EXPORT_MEND, Fault, ImportReport, find_export
+from trainer.json_stream import JsonFault, JsonReader
+from twin.errors import InputError
+from twin.progress import Progress, silent
+from twin.store import dialogs, messages
+
+BATCH = 1000  # messages a transaction
+AGAIN_MEND = "Export once more, or copy the file again; importing twice does no harm."
+# Where a message or a chat begins. Quotes inside a text are escaped, so a text cannot look like these.
+NEXT_MESSAGE = re.compile(r'\{\s*"id"\s*:\s*-?\d+\s*,\s*"type"\s*:\s*"(?:message|service|unsupported)"')
+NEXT_CHAT = re.compile(r'\{\s*"name"\s*:\s*(?:null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"\w+"\s*,\s*"id"\s*:|"left_chats"\s*:')
+NOTHING = re.compile(r"(?!)")
+
+
+async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None = None, progress: Progress = silent) -> ImportReport:
+    """Import `path`, a result.json or its folder. `progress` counts bytes.
+
+    Raises InputError, naming the place and what was expected, if nothing could be read or the export is not the owner's.
+    """
+    file = find_export(path)
+    size = file.stat().st_size
+    try:
+        with JsonReader(file) as reader:
+            run = _Run(store, file, reader, owner_id, progress, size)
+            try:
+                await run.root()
+            except JsonFault as fault:
+                run.broken_off = _sentence(file, fault, run.place)
+                if not run.read:
+                    raise InputError(run.broken_off, mend=AGAIN_MEND) from fault
+    except OSError as exc:
+        raise InputError(f"{file} cannot be read: {exc.strerror}.") from exc
+    progress(size, size, f"{sum(run.read.values()):,} messages")
+    return run.report()
+
+
+def _sentence(file: Path, fault: JsonFault, place: str) -> str:
+    where = f", in {place}" if place else ""
+    return f"{file} is damaged at byte {fault.offset:,}{where}: expected {fault.expected}."
+
+
+@dataclass
+class _Run:
+    """One import: what it works with, where it is and what it has counted."""
+
+    store: AsyncEngine
+    file: Path
+    reader: JsonReader
+    owner_id: int | None  # as given, or as the file says
+    progress: Progress
+    size: int
+    is_confirmed: bool = False  # the file names this owner as well
+    is_foreign: bool = False  # it names another one
+    senders: Counter[int] = field(default_factory=Counter)  # other than the contacts, while no owner is known
+    place: str = ""  # as in chats.list[3].messages[120]
+    read: Counter[int] = field(default_factory=Counter)
+    new: int = 0
+    skipped_dialogs: Counter[str] = field(default_factory=Counter)
+    skipped_messages: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, Fault] = field(default_factory=dict)
+    local_times: int = 0
+    broken_off: str | None = None
+
+    def report(self) -> ImportReport:
+        notes = []
+        if self.local_times:
+            notes.append(f"{self.local_times:,} times have no time zone (an old export): they were read as this machine's local time.")
+        return ImportReport(
+            self.file,
+            self.owner_id if self.owner_id is not None else next((sender for sender, _ in self.senders.most_common(1)), None),
+            sum(self.read.values()),
+            self.new,
+            dict(self.read),
+            dict(sorted(self.skipped_dialogs.items())),
+            dict(sorted(self.skipped_messages.items())),
+            dict(sorted(self.faults.items())),
+            tuple(notes),
+            self.broken_off,
+        )
+
+    def fault(self, reason: str, place: str) -> None:
+        known = self.faults.get(reason)
+        self.faults[reason] = Fault(known.count + 1, known.first) if known else Fault(1, place)
+
+    async def root(self) -> None:
+        """The whole account, or one chat, whose object is then the root."""
+        if self.reader.peek() != "{":
+            raise InputError(f"{self.file} is not a Telegram Desktop export: expected an object ({{) at byte 0.", mend=EXPORT_MEND)
+        header: dict[str, Any] = {}
+        known = False
+        for key in self.reader.members():
+            self.place = key
+            if key in ("name", "type", "id"):
+                header[key] = self.reader.value()
+            elif key == "personal_information":
+                self._note_owner(self.reader.value())
+            elif key == "messages":
+                known = True
+                await self._messages(self._complete(header, 0), "messages")
+            elif key == "chats":
+                known = True
+                await self._chats()
+            else:
+                self.reader.skip()
+        if not known:
+            raise InputError(f'{self.file} is not a Telegram Desktop export: expected "chats" or "messages".', mend=EXPORT_MEND)
+        self.place = ""
+
+    def _note_owner(self, information: Any) -> None:
+        found = information.get("user_id") if isinstance(information, dict) else None
+        if not isinstance(found, int) or isinstance(found, bool):
+            return
+        if self.owner_id not in (None, found):
+            raise self._not_the_owners(found, "personal_information.user_id")
+        self.owner_id, self.is_confirmed = found, True
+
+    def _check_owner(self, sender: int, place: str) -> None:
+        """A private chat has two sides: who is not the contact must be the owner. Raises InputError or Unreadable."""
+        if self.owner_id is None:
+            self.senders[sender] += 1
+        elif sender == self.owner_id:
+            self.is_confirmed = True
+        elif self.is_confirmed:
+            raise Unreadable("from_id", "the contact or the owner")
+        else:
+            raise self._not_the_owners(sender, place)
+
+    def _not_the_owners(self, found: int, place: str) -> InputError:
+        self.is_foreign = True
+        what = f"{self.file} is the export of account {found} ({place}); expected the owner's, {self.owner_id}."
+        return InputError(what, mend="Import the owner's own export, or mend TWIN_OWNER__ID.")
+
+    async def _chats(self) -> None:
+        for key in self.reader.members():
+            self.place = f"chats.{key}"
+            if key != "list":
+                self.reader.skip()
+                continue
+            self.reader.open_array()
+            for index in itertools.count():
+                self.place = f"chats.list[{index}]"
+                try:
+                    if not self.reader.more():
+                        break
+                    await self._chat(self.place)
+                except JsonFault as fault:
+                    place = self.place
+                    if not self.reader.go_to(NEXT_CHAT, NOTHING) or self.reader.peek() != "{":
+                        raise
+                    self.fault("broken JSON", f"{place}, byte {fault.offset:,}")
+
+    async def _chat(self, place: str) -> None:
+        start = self.reader.offset
+        header: dict[str, Any] = {}
+        for key in self.reader.members():
+            self.place = f"{place}.{key}"
+            if key in ("name", "type", "id"):
+                header[key] = self.reader.value()
+            elif key == "messages":
+                await self._messages(self._complete(header, start), f"{place}.messages")
+            else:
+                self.reader.skip()
+
+    def _complete(self, header: dict[str, Any], start: int) -> dict[str, Any]:
+        """The chat's name, type and id. Telegram writes them before the messages; a tool that sorts keys may not."""
+        if "type" in header and "id" in header:
+            return header
+        with JsonReader(self.file, start) as ahead:
+            for key in ahead.members():
+                if key in ("name", "type", "id"):
+                    header[key] = ahead.value()
+                else:
+                    ahead.skip()
+        return header
+
+    async def _messages(self, header: Mapping[str, Any], place: str) -> None:
+        dialog_id, kind, name = header.get("id"), header.get("type"), header.get("name")
+        if kind != "personal_chat":
+            self._leave_out(kind, place)
+        elif not isinstance(dialog_id, int) or isinstance(dialog_id, bool) or not 0 < dialog_id < 2**63:
+            self.fault("chat without a usable id", place.removesuffix("messages") + "id")
+            self.reader.skip()
+        elif await self._is_excluded(dialog_id):
+            self.skipped_dialogs["excluded"] += 1
+            self.reader.skip()
+        else:
+            await self._dialog(dialog_id, cleaned(name) if isinstance(name, str) else "", place)
+
+    def _leave_out(self, kind: Any, place: str) -> None:
+        if place == "messages":
+            raise InputError(
+                f'{self.file} is the export of one chat of type "{kind}"; expected a private chat ("personal_chat").', mend=EXPORT_MEND
+            )
+        self.skipped_dialogs[kind if isinstance(kind, str) else "of unknown type"] += 1
+        self.reader.skip()
+
+    async def _is_excluded(self, dialog_id: int) -> bool:
+        async with self.store.connect() as connection:
+            known = await dialogs.get(connection, dialog_id)
+        return known is not None and known.excluded
+
+    async def _dialog(self, dialog_id: int, name: str, place: str) -> None:
+        """All messages of one private chat, in batches. What was read is saved whatever ends the reading."""
+        batch: list[Exported] = []
+        self.reader.open_array()
+        try:
+            for index in itertools.count():
+                self.place = f"{place}[{index}]"
+                try:
+                    if not self.reader.more():
+                        break
+                    raw = self.reader.value()
+                except JsonFault as fault:
+                    if not self.reader.go_to(NEXT_MESSAGE, NEXT_CHAT):
+                        raise
+                    self.fault("broken JSON", f"{self.place}, byte {fault.offset:,}")
+                else:
+                    if found := self._message(raw, dialog_id, self.place):
+                        batch.append(found)
+                    if len(batch) >= BATCH:
+                        await self._save(dialog_id, name, batch)
+                        batch = []
+        finally:
+            # Not so for an export that turns out to be another person's.
+            if batch and not self.is_foreign:
+                await self._save(dialog_id, name, batch)
+
+    def _message(self, raw: Any, dialog_id: int, place: str) -> Exported | None:
+        try:
+            sender = sender_id(raw)
+            if sender is not None and sender != dialog_id:
+                self._check_owner(sender, f"{place}.from_id")
+            found = to_exported(raw, dialog_id, sender=sender)
+        except Unreadable as exc:
+            key = re.sub(r"\[\d+\]", "", exc.key)
+            self.fault(f"{key or 'message'} is not {exc.expected}", f"{place}.{exc.key}".rstrip("."))
+            return None
+        if found is None:
+            self.skipped_messages["unsupported by Telegram Desktop"] += 1
+        return found
+
+    async def _save(self, dialog_id: int, name: str, batch: list[Exported]) -> None:
+        """A batch in one transaction. What was collected is newer than any export, so only imported rows are replaced."""
+        rows = [found.message for found in batch]
+        async with self.store.begin() as connection:
+            known = await dialogs.get(connection, dialog_id)
+            if known is None or not (known.name or known.excluded):
+                await dialogs.save(connection, dialog_id, name=name, username=known.username if known else None)
+            if known is None or not known.excluded:
+                self.new += await messages.save(connection, rows, replaces="imported")
+        self.read[dialog_id] += len(rows)
+        self.local_times += sum(found.has_local_time for found in batch)
+        self.progress(self.reader.offset, self.size, f"{sum(self.read.values()):,} messages")
