@@ -344,3 +344,27 @@ async def test_one_refused_dialog_does_not_stop_the_others(tmp_path):
         report = await run(settings)
     assert report.skipped == {"refused": 1}
     assert report.new_messages == 40
+
+
+async def test_rows_and_their_watermark_are_saved_together_or_not_at_all(tmp_path, monkeypatch):
+    world, _ = chatty_world(1, 2 * BATCH)
+    real, done = dialogs.advance_watermark, []
+
+    async def failing_from_the_second_on(*args):
+        done.append(args)
+        if len(done) > 1:
+            raise OSError("the disk is full")
+        await real(*args)
+
+    monkeypatch.setattr(dialogs, "advance_watermark", failing_from_the_second_on)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        with pytest.raises(OSError, match="the disk is full"):
+            await run(settings)
+    rows = await rows_of(settings)
+    store = open_store(settings.store_path)
+    async with store.connect() as connection:
+        (dialog,) = await dialogs.find(connection)
+    await store.dispose()
+    assert len(done) > 1
+    assert (len(rows), rows[-1].message_id) == (BATCH, dialog.watermark)

@@ -1,0 +1,24 @@
+"""A collecting process to be killed: collect_worker.py DATA SERVER PEM KEY."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from trainer.collect import collect
+from trainer.session import connected
+from twin.settings import load_settings
+from twin.store import open_store
+
+
+async def main() -> None:
+    data, server, pem, key = sys.argv[1:]
+    settings = load_settings(None, data=Path(data), secret_key=key, telegram={"server": server, "server_key": Path(pem)})
+    store = open_store(settings.store_path)
+    async with connected(settings) as client:
+        await collect(store, client, settings)
+    await store.dispose()
+
+
+asyncio.run(main())
