@@ -13,9 +13,9 @@ from twin.turns import Turn
 class Sampling:
     """How tokens are drawn. `temperature` 0 is greedy. The defaults are those of the settings (`engine.*`)."""
 
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_new_tokens: int = 96
+    temperature: float = 0.7
+    top_p: float = 0.9
+    max_new_tokens: int = 64
     seed: int | None = None
 
 

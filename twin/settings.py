@@ -88,9 +88,9 @@ class Engine(Group):
     url: Annotated[str, Field(description="The vLLM server.")] = "http://127.0.0.1:8000"
     api_key: Annotated[SecretStr | None, Field(description="The vLLM server's key, if it has one.")] = None
     seconds: Annotated[float, Field(description="An answer that takes longer counts as failed.", gt=0)] = 120.0
-    temperature: Annotated[float, Field(ge=0, le=2, description="0: always the likeliest word.")] = 0.8
-    top_p: Annotated[float, Field(gt=0, le=1, description="Draw from the likeliest words that make up this share.")] = 0.95
-    max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer.")] = 96
+    temperature: Annotated[float, Field(ge=0, le=2, description="0: always the likeliest word.")] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1, description="Draw from the likeliest words that make up this share.")] = 0.9
+    max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer.")] = 64
     max_prompt_tokens: Annotated[int, Field(ge=64, description="How much of the conversation the model sees.")] = 512
 
 
