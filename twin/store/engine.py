@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import create_engine, event
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from twin.errors import StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_store(path: Path) -> AsyncEngine:
+class Store(AsyncEngine):
+    """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait."""
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self.connect() as connection:
+            await connection.execution_options(is_writer=True)
+            async with connection.begin():
+                yield connection
+
+
+def open_store(path: Path) -> Store:
     """Migrate the file to the newest schema (it is made if missing, readable by its owner alone) and open it."""
     migrate(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
-    event.listen(engine.sync_engine, "connect", _configure)
-    event.listen(engine.sync_engine, "begin", _begin_immediate)
-    return engine
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}").sync_engine
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "invalidate", _release)
+    return Store(engine)
 
 
 def migrate(path: Path, revision: str = "head") -> None:
@@ -62,10 +76,18 @@ def _configure(connection: Any, _record: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA optimize")
     else:
-        connection.isolation_level = None  # the driver opens no transactions of its own; _begin_immediate does
+        connection.isolation_level = None  # the driver opens no transactions of its own; _begin does
 
 
-def _begin_immediate(connection: Any) -> None:
+def _begin(connection: Connection) -> None:
     # A transaction that reads and then writes would fail with "database is locked" if another process wrote in between;
-    # taking the write lock first makes it wait (busy_timeout) instead.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # taking the write lock first makes it wait (busy_timeout) instead. A reader must not take it: building a dataset reads
+    # for minutes, and the bot's inbox would be locked out.
+    is_writer = connection.get_execution_options().get("is_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def _release(connection: Any, _record: Any, _error: Any) -> None:
+    # A task that is cancelled in a transaction has its connection invalidated and dropped, but not closed: it would keep the
+    # write lock until it is garbage. The driver's thread closes it, behind what it is doing.
+    connection.driver_connection.stop()
