@@ -34,8 +34,8 @@ from twin.turns import Renderer
 WARMUP = 0.05  # of the whole run
 FLOOR = 0.1  # the learning rate ends at this share of its peak
 PATIENCE = 3  # validations without a new best before it stops
-VALIDATIONS = 8  # a run
-VALIDATION_TOKENS = 6_000  # of the validation slice, so that it costs little on a CPU
+VALIDATIONS = 5  # a run
+VALIDATION_TOKENS = 4_000  # of the validation slice, so that it costs little on a CPU
 CHECKPOINT_SECONDS = 45.0
 
 
