@@ -34,7 +34,7 @@ class LocalModel:
 
         device = self.model.device
         prompt = torch.tensor([list(ids)], device=device)
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+        drawn = {"temperature": float(sampling.temperature), "top_p": float(sampling.top_p), "top_k": 0} if sampling.temperature > 0 else {}
         config = GenerationConfig(
             do_sample=sampling.temperature > 0,
             max_new_tokens=sampling.max_new_tokens,
@@ -99,6 +99,7 @@ class LocalModel:
     def _add(self, adapter: ActiveAdapter, name: str) -> None:
         from peft import LoraConfig, PeftModel
         from peft.utils import load_peft_weights, set_peft_model_state_dict
+        from safetensors import SafetensorError
 
         if check_adapter(adapter, self.base).get("peft_type") != "LORA":
             raise ModelError(f"Adapter {adapter.name} is no LoRA adapter.", mend="Train one with `twin train`.")
@@ -111,7 +112,7 @@ class LocalModel:
             else:
                 self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
             unknown = set_peft_model_state_dict(self._peft, weights, adapter_name=name).unexpected_keys
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as exc:
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as exc:
             # TypeError: a config key of another PEFT version; RuntimeError: shapes of another model
             raise ModelError(
                 f"Adapter {adapter.name} does not fit {self.base.name} ({type(exc).__name__}).", mend="The former adapter stays."

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,10 @@ class VllmGenerator:
         if response.status_code == httpx.codes.NOT_FOUND and adapter:  # the server was restarted, or the adapter replaced
             adapter = await self._load_again(adapter)
             response = await self._complete(adapter, prompt, _drawn(sampling) | {"stop_token_ids": tokens.stop})
-        choice = (await self._answer(response))["choices"][0]
-        token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+        answer = await self._answer(response)
+        with self._reading():
+            choice = answer["choices"][0]
+            token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
         return Generated(
             text=reply_text(tokens.tokenizer, token_ids),
             tokens=len(token_ids),
@@ -150,8 +154,9 @@ class VllmGenerator:
         for ids in await asyncio.to_thread(probe_prompts, tokens.renderer):
             body = {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
             answer = await self._answer(await self._post("/v1/completions", body))
-            scores = answer["choices"][0]["prompt_logprobs"]  # None for the first token, then {token id: {"logprob": ...}, ...}
-            found += [score[str(token)]["logprob"] for token, score in zip(ids[1:], scores[1:], strict=True)]
+            with self._reading():
+                scores = answer["choices"][0]["prompt_logprobs"]  # None for the first token, then {token id: {"logprob": ...}, ...}
+                found += [score[str(token)]["logprob"] for token, score in zip(ids[1:], scores[1:], strict=True)]
         return found
 
     async def _served(self) -> dict[str, str]:
@@ -160,7 +165,9 @@ class VllmGenerator:
             response = await self._client.get("/v1/models")
         except httpx.HTTPError as exc:
             raise self._failure(exc) from exc
-        return {card["id"]: card["root"] for card in (await self._answer(response))["data"]}
+        answer = await self._answer(response)
+        with self._reading():
+            return {card["id"]: card["root"] for card in answer["data"]}
 
     # --- the border ---------------------------------------------------------------------------------------------------
 
@@ -194,13 +201,18 @@ class VllmGenerator:
             )
         if response.status_code != httpx.codes.OK:
             raise self._refusal(response)
+        with self._reading():
+            return dict(response.json())
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Whatever of the answer is not as vLLM writes it becomes one error."""
         try:
-            answer = response.json()
-        except ValueError as exc:
-            raise EngineError(f"What answers at {self._url} is not a vLLM server.", kind="refused", mend=SERVE) from exc
-        if not isinstance(answer, dict):
-            raise EngineError(f"What answers at {self._url} is not a vLLM server.", kind="refused", mend=SERVE)
-        return answer
+            yield
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as exc:
+            raise EngineError(
+                f"What answers at {self._url} is not a vLLM server of version 0.32 or later.", kind="refused", mend=SERVE
+            ) from exc
 
     def _refusal(self, response: httpx.Response) -> EngineError:
         status = response.status_code
@@ -246,6 +258,8 @@ def _message(response: httpx.Response) -> str:
         words = str(error.get("message") or error.get("detail") or response.reason_phrase)
     except (ValueError, AttributeError):
         words = response.reason_phrase
+    if inner := re.search(r"failed with error '(.+?)', please check", words):  # a worker's error, wrapped twice by the engine
+        words = inner.group(1)
     words = re.split(r"['\"]?\binput(?:_value)?['\"]?\s*[:=]", words)[0]
     words = re.sub(r"\[\s*\d+(?:\s*,\s*\d+)*[\s,.]*\]?", "[…]", words)
     line = " ".join(words.split())
