@@ -1,0 +1,163 @@
+"""The stages of the pipeline with a progress bar each. Commands string them together; they talk by rows and sealed folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin.cli import children
+from twin.cli.folder import DATASET, datasets_path, transact, utc_now
+from twin.cli.terminal import Screen
+from twin.errors import ModelError, TwinError
+from twin.progress import Progress
+from twin.settings import Settings
+from twin.store import adapters, facts, open_store
+from twin.store.adapters import Adapter
+
+if TYPE_CHECKING:
+    from trainer.collect import CollectReport
+    from trainer.dataset import DatasetReport
+
+FIGURES = ("loss", "context_choice", "distinct")
+
+
+def collect(settings: Settings, progress: Progress) -> CollectReport:
+    from trainer.collect import collect
+    from trainer.session import connected
+
+    async def run() -> CollectReport:
+        store = open_store(settings.store_path)
+        try:
+            async with connected(settings) as client:
+                return await collect(store, client, settings, progress)
+        finally:
+            await store.dispose()
+
+    return asyncio.run(run())
+
+
+def prepare_base(settings: Settings, screen: Screen) -> Path:
+    """The base model's folder; made, with a bar, the first time."""
+    from trainer.base_model import prepare_base_model
+
+    with screen.bar("Preparing the base model") as progress:
+        return prepare_base_model(settings.model.base, settings.models_path, revision=settings.model.revision, progress=progress)
+
+
+def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
+    """Build the dataset and note it as the current one."""
+    from trainer.dataset import build_dataset
+
+    async def run() -> DatasetReport:
+        store = open_store(settings.store_path)
+        try:
+            report = await build_dataset(store, settings, base, datasets_path(settings), progress)
+            async with store.begin() as connection:
+                await facts.put(connection, DATASET, report.hash)
+            return report
+        finally:
+            await store.dispose()
+
+    return asyncio.run(run())
+
+
+def train(settings: Settings, dataset: Path, base: Path, *, on_event: Callable[[dict[str, Any]], None]) -> Adapter:
+    """Train in a process of its own, so that its memory goes with it; register the sealed folder as a candidate."""
+    from trainer.train import adapter_name
+
+    out = settings.adapters_path.resolve() / adapter_name(dataset, base, settings.training)
+    out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = settings.data / "logs" / "training.log"
+    recipe = json.dumps(settings.training.model_dump(mode="json"))
+    command = children.python("trainer.train", "--dataset", dataset, "--base", base, "--out", out, "--recipe", recipe)
+    child = children.start(command, log=log)
+    try:
+        for event in children.json_lines(child):
+            if event["event"] == "error":
+                raise ModelError(event["what"], mend=event.get("mend", ""))
+            on_event(event)
+        child.wait()
+    finally:
+        children.stop(child)
+    if child.returncode or not (out / "manifest.json").exists():
+        raise TwinError(
+            f"Training ended with exit code {child.returncode}.", mend=f"{log} says why; the next run goes on from its checkpoint."
+        )
+    return register(settings, out)
+
+
+def register(settings: Settings, folder: Path) -> Adapter:
+    """Note a sealed adapter folder in the store; a known one stays as it is."""
+    manifest = read_adapter(folder)
+
+    async def work(connection: Any) -> Adapter:
+        active = await adapters.active(connection)
+        await adapters.add(
+            connection,
+            name=folder.name,
+            path=folder,
+            base_model=manifest["base"]["name"],
+            parent=active.name if active and active.name != folder.name else None,
+            dataset_hash=manifest["dataset"],
+            metrics={"training": manifest["metrics"]},
+            dialog_ids=manifest["dialog_ids"],
+            at=utc_now(),
+        )
+        known = await adapters.get(connection, folder.name)
+        assert known is not None
+        return known
+
+    return transact(settings, work)
+
+
+def read_adapter(folder: Path) -> dict[str, Any]:
+    """The manifest of a sealed adapter. Raises ModelError if the folder is not complete."""
+    try:
+        return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError):
+        raise ModelError(f"{folder} is not a complete adapter.", mend="`twin adapters` lists those there are.") from None
+
+
+def evaluate(dataset: Path, base: Path, tested: list[Path], progress: Progress, *, items: int = 200) -> dict[str, Any]:
+    """Figures of the base model and of each adapter on the holdout, by name ("base" for the base model)."""
+    from trainer.evaluate import evaluate
+
+    return evaluate(dataset, base, tested, progress, items=items)
+
+
+def record(settings: Settings, name: str, figures: dict[str, Any]) -> None:
+    """Keep an adapter's figures beside the base model's; numbers only, the answers are people's words."""
+    holdout = {"base": numbers(figures["base"]), "adapter": numbers(figures[name])}
+
+    async def work(connection: Any) -> None:
+        known = await adapters.get(connection, name)
+        if known:
+            await adapters.record_metrics(connection, name, {**known.metrics, "holdout": holdout})
+
+    transact(settings, work)
+
+
+def numbers(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in figures.items() if isinstance(value, int | float)}
+
+
+def refusal(candidate: dict[str, Any], live: dict[str, Any]) -> str | None:
+    """The gate: why the candidate must not go live, None if it may. The fuller gate may only be stricter.
+
+    The loss must be lower. Context choice and distinct answers must not fall by more than the two errors together allow,
+    because an adapter can get its loss by no longer listening.
+    """
+    if not candidate["loss"] < live["loss"]:
+        return f"its loss is {candidate['loss']:.3f}, the live one's {live['loss']:.3f}"
+    for figure in ("context_choice", "distinct"):
+        error = (candidate[f"{figure}_error"] ** 2 + live[f"{figure}_error"] ** 2) ** 0.5
+        if candidate[figure] < live[figure] - error:
+            return f"its {figure.replace('_', ' ')} fell from {live[figure]:.2f} to {candidate[figure]:.2f} (error {error:.2f})"
+    return None
+
+
+def promote(settings: Settings, name: str) -> None:
+    transact(settings, lambda connection: adapters.promote(connection, name, utc_now()))

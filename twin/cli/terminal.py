@@ -1,0 +1,127 @@
+"""What a command says and where: its result on stdout (text, or one JSON document), everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from twin import progress
+
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The data folder. [dim](TWIN_DATA, or ./data)[/dim]", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+PLAIN_EVERY_SECONDS = 10.0  # how often progress is told where there is no terminal to draw a bar in
+
+
+class Screen:
+    """One command's voice. Texts of others (names, messages) are never read as markup: pass them as `Text` or via `table`."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def say(self, what: RenderableType) -> None:
+        """A line for the person who watches."""
+        self.err.print(what)
+
+    def show(self, *what: RenderableType) -> None:
+        """Part of the result, for a person; with --json nothing, `result` holds it all."""
+        if not self.as_json:
+            self.out.print(*what)
+
+    def result(self, document: dict[str, Any]) -> None:
+        """The result, for a machine: call it once, last."""
+        if self.as_json:
+            print_json(document)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Go on only if the person agrees. Without a terminal to ask in, only --yes agrees."""
+        if yes:
+            return
+        if not self.err.is_terminal or self.as_json:
+            raise typer.BadParameter(f"{question} Say so with --yes.", param_hint="--yes")
+        if not typer.confirm(question, err=True):
+            self.say("Nothing was changed.")
+            raise typer.Exit(1)
+
+    @contextmanager
+    def bar(self, title: str, *, after: Callable[[], str] = lambda: "") -> Iterator[progress.Progress]:
+        """A progress bar with the time left; plain lines where stderr is no terminal; silent with --json.
+
+        `after` is asked for a last figure at every update, such as the time left in all."""
+        if self.as_json:
+            yield progress.silent
+        elif not self.err.is_terminal:
+            yield self._plain(title, after)
+        else:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TextColumn("[dim]left[/dim]"),
+                TimeRemainingColumn(),
+                TextColumn("[cyan]{task.fields[note]}[/cyan] [dim]{task.fields[after]}[/dim]"),
+            )
+            with Progress(*columns, console=self.err) as bars:
+                task = bars.add_task(title, total=None, note="", after="")
+
+                def update(done: float, total: float | None, note: str = "") -> None:
+                    bars.update(task, completed=done, total=total, note=note, after=after())
+
+                yield update
+                total = bars.tasks[0].total
+                bars.update(task, completed=total or 1, total=total or 1, after="")
+
+    def _plain(self, title: str, after: Callable[[], str]) -> progress.Progress:
+        began_at = told_at = time.monotonic()
+
+        def update(done: float, total: float | None, note: str = "") -> None:
+            nonlocal told_at
+            now = time.monotonic()
+            if now - told_at < PLAIN_EVERY_SECONDS:
+                return
+            told_at = now
+            share = done / total if total else 0.0
+            left = f"{duration((now - began_at) * (1 - share) / share)} left" if share > 0 else ""
+            self.say(Text("  " + " · ".join(part for part in (title, f"{share:.0%}" if total else "", note, left, after()) if part)))
+
+        return update
+
+
+def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in `right` hold figures."""
+    grid = Table(
+        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return grid
+
+
+def print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=1, default=str))
+
+
+def duration(seconds: float) -> str:
+    """About how long, for people: 8 s, 3 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
