@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -87,8 +88,8 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
-def _release(connection: Any, _record: Any, _error: Any) -> None:
-    # A task that is cancelled in a transaction has its connection closed, but SQLite keeps a closed connection, and its write
-    # lock, as long as a cursor of it lives, here in the cancelled task's traceback. Rolling back first gives the lock free.
-    # (The driver's stop() instead would leave the close that follows waiting for ever.)
-    connection.rollback()
+def _release(connection: Any, _record: Any, error: BaseException | None) -> None:
+    # A task that is cancelled while it reads leaves an unfinished statement behind, and SQLite keeps a closed connection, with
+    # its write lock, until the last statement is gone: everybody else would find the database locked.
+    if isinstance(error, asyncio.CancelledError):
+        connection.rollback()
