@@ -13,6 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
+from twin.base_folder import tokenizer_hash as tokenizer_hash
 from twin.errors import ModelError
 from twin.progress import Progress, silent
 
@@ -49,15 +50,6 @@ def prepare_base_model(name: str, models_dir: Path, *, revision: str | None = No
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target.resolve()
-
-
-def tokenizer_hash(base: Path) -> str:
-    """What an adapter's manifest keeps: an adapter trained with one tokenizer must not be served with another."""
-    digest = hashlib.sha256()
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        if (base / name).exists():
-            digest.update((base / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _convert_sample(target: Path, progress: Progress) -> None:

@@ -2,8 +2,8 @@
 
     data/datasets/<hash>/  train.jsonl  validation.jsonl  holdout.jsonl  report.json  manifest.json (written last)
 
-Only private chats whose contact's consent is recorded, and of those only what the owner's account saw: text that came
-through the bot does not train. Chats are never mixed in one example.
+Only private chats whose contact's consent is recorded, and of those only what the owner's account saw. Chats are never mixed
+in one example. The hash covers the examples and the rules; report.json, with counts of all chats, is as of the first build.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trainer.base_model import tokenizer_hash
-from trainer.examples import REASONS, Example, Rules, Split, Tally, examples_of
+from trainer.examples import REASONS, SPLITS, Example, Rules, Split, Tally, examples_of
+from twin.base_folder import tokenizer_hash
 from twin.errors import InputError
 from twin.progress import Progress, silent
 from twin.settings import Settings
@@ -28,13 +28,13 @@ from twin.store import dialogs as dialog_rows
 from twin.store import messages as message_rows
 from twin.turns import Renderer, Turn, system_turn
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
+CHANNEL = "account"  # the owner's own chats; text that came through the bot does not train
 HISTOGRAM = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
 class ContactCount:
-    """One dialog's share. `left_out` says why the whole chat is not in the dataset, None if it is."""
+    """One dialog's share, as the owner's account saw it. `left_out` says why the whole chat is not in the dataset, None if it is."""
 
     dialog_id: int
     name: str
@@ -46,7 +46,8 @@ class ContactCount:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What was built. `verdicts` counts the owner's messages: splits for targets, else a key of `trainer.examples.REASONS`."""
+    """What was built. `verdicts` counts the owner's messages in the chats that are in: splits for targets, else a key
+    of `trainer.examples.REASONS`."""
 
     path: Path
     hash: str
@@ -78,7 +79,7 @@ async def build_dataset(store: AsyncEngine, settings: Settings, base: Path, out:
     contacts: list[ContactCount] = []
     async with store.connect() as connection:
         dialogs = sorted(await dialog_rows.find(connection), key=lambda d: d.dialog_id)
-        counts = await message_rows.counts(connection)
+        counts = await message_rows.counts(connection, channel=CHANNEL)
         for done, dialog in enumerate(dialogs):
             total, own = counts.get(dialog.dialog_id, (0, 0))
             left_out = (
@@ -86,7 +87,7 @@ async def build_dataset(store: AsyncEngine, settings: Settings, base: Path, out:
             )
             found: list[Example] = []
             if left_out is None:
-                rows = [m for m in await message_rows.history(connection, dialog.dialog_id) if m.channel == "account"]
+                rows = [m for m in await message_rows.history(connection, dialog.dialog_id) if m.channel == CHANNEL]
                 system = system_turn(settings.owner.name, dialog.name)
                 found = examples_of(dialog.dialog_id, rows, system, rules, renderer.count, tally)
                 examples += found
@@ -115,18 +116,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises InputError if the folder is not a sealed dataset."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as exc:
+    except (OSError, ValueError) as exc:
         raise InputError(f"{folder} is not a complete dataset (no readable manifest.json).", mend="Build it with `twin dataset`.") from exc
-    return dict(manifest)
+    if not isinstance(manifest, dict) or not {"files", "rules", "tokenizer", "dialog_ids"} <= manifest.keys():
+        raise InputError(f"{folder} is not a dataset (its manifest.json is of something else).", mend="Build one with `twin dataset`.")
+    return manifest
 
 
 def read_examples(folder: Path, split: Split) -> Iterator[Example]:
     """The examples of one split, in order. Raises InputError if the file is not what the manifest sealed."""
-    manifest = read_manifest(folder)
-    content = (folder / f"{split}.jsonl").read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest["files"][f"{split}.jsonl"]:
-        raise InputError(f"{folder / split}.jsonl was changed after it was sealed.", mend="Delete the folder and run `twin dataset`.")
-    for line in content.decode("utf-8").splitlines():
+    sealed = read_manifest(folder)["files"]
+    path = folder / f"{split}.jsonl"
+    content = path.read_bytes() if path.exists() else b"?"
+    if hashlib.sha256(content).hexdigest() != sealed.get(path.name):
+        raise InputError(f"{path} was changed after it was sealed.", mend="Delete the folder and run `twin dataset`.")
+    for line in content.splitlines():  # of bytes: str.splitlines would also cut at U+2028, which people do paste
         row = json.loads(line)
         yield Example(row["dialog_id"], split, tuple(Turn(role, text) for role, text in row["turns"]), tuple(row["targets"]))
 
@@ -167,7 +171,8 @@ def _seal(
         building.mkdir(parents=True, mode=0o700)
         for file, content in files.items():
             (building / file).write_bytes(content)
-        (building / "report.json").write_text(json.dumps(report.as_json(), sort_keys=True, indent=1), encoding="utf-8")
+        kept = {key: value for key, value in report.as_json().items() if key not in ("path", "reused")}
+        (building / "report.json").write_text(json.dumps(kept, sort_keys=True, indent=1), encoding="utf-8")
         (building / "manifest.json").write_bytes(sealed)
         shutil.rmtree(out / name, ignore_errors=True)  # what a crash left there has no manifest
         building.rename(out / name)

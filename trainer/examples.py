@@ -8,22 +8,24 @@ example       a window of one conversation's turns with its targets; the loss is
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twin.turns import Message, Turn, bursts, render_burst
+from twin.turns import Message, Turn, bursts, by_key, render_burst
 
 Split = Literal["train", "validation", "holdout"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
 
 # Why an owner's message did not become a target, in the words that the report prints.
 REASONS = {
     "opener": "opens a conversation, answers nothing",
-    "media": "is not text (voice, photo, sticker...)",
-    "forwarded": "was forwarded",
-    "via_bot": "was written by an inline bot",
-    "twin": "was written by the twin",
+    "media": "is not text (voice, photo, sticker...), or in one turn with such",
+    "forwarded": "was forwarded, or in one turn with such",
+    "via_bot": "was written by an inline bot, or in one turn with such",
+    "twin": "was written by the twin, or in one turn with such",
     "spread": "belongs to a turn spread over more than an hour",
     "missing": "answers a message that is not there",
     "repeated": "repeats a text that is a target often enough",
@@ -32,6 +34,7 @@ REASONS = {
     "masked": "is nothing but masked data",
 }
 SPREAD_SECONDS = 3600
+_MASKS = re.compile(r"\[(?:email|password|key|account|card|phone)\]")
 
 
 @dataclass(frozen=True)
@@ -81,28 +84,28 @@ def examples_of(
     """All examples of one dialog, in order of time. `tally` is shared by the dialogs of a dataset."""
     conversations = [_nodes(c, count) for c in _conversations(messages, rules.gap_seconds)]
     _follow_replies(conversations)
-    shown = sum(len(n.messages) for c in conversations for n in c if n.turn.role == "assistant")
-    tally.verdicts["service"] += sum(m.out for m in messages) - shown
     budget = rules.max_tokens - count(system)
+    nodes = [node for conversation in conversations for node in conversation]
     for conversation in conversations:
         for i, node in enumerate(conversation):
             if node.verdict == "target" and _asked(conversation, i).tokens + node.tokens > budget:
                 node.verdict = "too_long"
-    _split([n for c in conversations for n in c if n.verdict == "target"], rules)
-    for node in (n for c in conversations for n in c):
+    _split([node for node in nodes if node.verdict == "target"], rules)
+    for node in nodes:
         if node.verdict == "target" and node.split == "train":
             text = " ".join(node.turn.content.casefold().split())
             if tally.texts[text] >= rules.repeat_cap:
                 node.verdict = "repeated"
             else:
                 tally.texts[text] += 1
-        if node.turn.role == "assistant":
+    shown = 0
+    for node in nodes:
+        if node.turn.role == "assistant" and node.messages:
+            shown += len(node.messages)
             tally.verdicts[node.split if node.verdict == "target" else node.verdict] += len(node.messages)
-    found = []
-    for conversation in conversations:
-        for split in ("train", "validation", "holdout"):
-            found += _windows(dialog_id, conversation, split, system, budget)
-    return found
+    if hidden := sum(m.out for m in messages) - shown:
+        tally.verdicts["service"] += hidden
+    return [e for c in conversations for split in SPLITS for e in _windows(dialog_id, c, split, system, budget)]
 
 
 def _conversations(messages: Sequence[Message], gap_seconds: float) -> list[list[Message]]:
@@ -115,26 +118,28 @@ def _conversations(messages: Sequence[Message], gap_seconds: float) -> list[list
 
 
 def _nodes(conversation: Sequence[Message], count: Callable[[Turn], int]) -> list[_Node]:
+    known = by_key(conversation)
     nodes: list[_Node] = []
     for burst in bursts(conversation):
-        turn = Turn("assistant" if burst[0].out else "user", render_burst(burst, conversation))
-        nodes.append(_Node(turn, count(turn), burst, _verdict(burst, turn, bool(nodes)) if burst[0].out else ""))
+        turn = render_burst(burst, known)
+        nodes.append(_Node(turn, count(turn), burst, _verdict(burst, turn, answers=bool(nodes)) if burst[0].out else ""))
     return nodes
 
 
-def _verdict(burst: Sequence[Message], turn: Turn, answers: bool) -> str:
+def _verdict(burst: Sequence[Message], turn: Turn, *, answers: bool) -> str:
     if not answers:
         return "opener"
-    for reason in ("forwarded", "via_bot"):
-        if any(getattr(message, reason) for message in burst):
-            return reason
+    if any(message.forwarded for message in burst):
+        return "forwarded"
+    if any(message.via_bot for message in burst):
+        return "via_bot"
     if any(message.source == "twin" for message in burst):
         return "twin"
     if any(message.kind != "text" for message in burst):
         return "media"
     if (burst[-1].sent_at - burst[0].sent_at).total_seconds() > SPREAD_SECONDS:
         return "spread"
-    if not turn.content.replace("[email]", "").replace("[phone]", "").replace("[key]", "").replace("[card]", "").strip():
+    if not re.search(r"\w", _MASKS.sub("", turn.content)) and _MASKS.search(turn.content):
         return "masked"
     return "target"
 
@@ -146,21 +151,24 @@ def _follow_replies(conversations: list[list[_Node]]) -> None:
     }
     for c, nodes in enumerate(conversations):
         for i, node in enumerate(nodes):
-            first = node.messages[0]
-            if node.verdict not in ("target", "opener") or first.reply_to_id is None:
+            if node.verdict not in ("target", "opener") or node.messages[0].reply_to_id is None:
                 continue
-            marked = place.get((first.channel, first.reply_to_id))
-            if marked is None:
+            first = node.messages[0]
+            marked = place.get((first.channel, first.reply_to_id or 0))
+            if marked is None or marked > (c, i):  # nobody answers what is yet to come: a damaged import
                 node.verdict = "missing"
-            elif conversations[marked[0]][marked[1]].turn.role == "assistant":
+                continue
+            at, after = marked
+            if conversations[at][after].turn.role == "assistant":
                 continue  # the owner adds to an own message: the order of things holds
-            elif marked[0] != c:
-                # What it answers lies in an earlier conversation: the turn moves there and is an answer after all.
-                moved = _Node(node.turn, node.tokens, node.messages, _verdict(node.messages, node.turn, True), after=marked[1])
-                conversations[marked[0]].append(moved)
+            if at != c:
+                # What it answers lies in an earlier conversation: the turn moves there and is an answer after all. Where
+                # it was, it stays as context for what follows.
+                verdict = _verdict(node.messages, node.turn, answers=True)
+                conversations[at].append(_Node(node.turn, node.tokens, node.messages, verdict, after=after))
                 node.verdict, node.messages = "opener", []
-            elif marked[1] != i - 1:
-                node.after = marked[1]
+            elif after != i - 1:
+                node.after = after
 
 
 def _asked(conversation: Sequence[_Node], i: int) -> _Node:
@@ -170,7 +178,7 @@ def _asked(conversation: Sequence[_Node], i: int) -> _Node:
 
 def _split(targets: list[_Node], rules: Rules) -> None:
     """The newest share of the chat is the holdout, the share before it validation. Few targets give at least one each."""
-    targets.sort(key=lambda n: n.messages[0].sent_at)
+    targets.sort(key=lambda node: (node.messages[0].sent_at, node.messages[0].message_id))
     n = len(targets)
     holdout = math.ceil(n * rules.holdout_fraction) if n >= 4 else 0
     validation = math.ceil(n * rules.validation_fraction) if n >= 8 else 0
@@ -182,10 +190,9 @@ def _split(targets: list[_Node], rules: Rules) -> None:
 
 def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Turn, budget: int) -> list[Example]:
     """Cut between turns, never between a reply and what it answers; a later window begins with some turns of the one before."""
-    wanted = [i for i, n in enumerate(conversation) if n.verdict == "target" and n.split == split]
-    found = []
+    found: list[Example] = []
     run: list[int] = []
-    start = 0
+    start, used = 0, 0
 
     def close() -> None:
         if run:
@@ -193,16 +200,20 @@ def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Tu
             found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), tuple(i - start + 1 for i in run)))
             run.clear()
 
-    for i in wanted:
-        after = conversation[i].after
-        if after is not None:
-            nodes = [*conversation[_back(conversation, after, budget - conversation[i].tokens) : after + 1], conversation[i]]
+    for i, node in enumerate(conversation):
+        if node.verdict != "target" or node.split != split:
+            continue
+        if node.after is not None:
+            nodes = [*conversation[_back(conversation, node.after, budget - node.tokens) : node.after + 1], node]
             found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), (len(nodes),)))
             continue
-        if run and sum(n.tokens for n in conversation[start : i + 1]) > budget:
-            close()
+        if run:
+            used += sum(n.tokens for n in conversation[run[-1] + 1 : i + 1])
+            if used > budget:
+                close()
         if not run:
-            start = _back(conversation, i - 1, min(budget - conversation[i].tokens, max(budget // 4, conversation[i - 1].tokens)))
+            start = _back(conversation, i - 1, min(budget - node.tokens, max(budget // 4, conversation[i - 1].tokens)))
+            used = sum(n.tokens for n in conversation[start : i + 1])
         run.append(i)
     close()
     return found
@@ -212,7 +223,7 @@ def _back(conversation: Sequence[_Node], last: int, budget: int) -> int:
     """The first turn of the longest stretch that ends with `last` and takes at most `budget` tokens."""
     start = last
     used = conversation[last].tokens
-    while start > 0 and used + conversation[start - 1].tokens <= budget and conversation[start - 1].after is None:
+    while start > 0 and used + conversation[start - 1].tokens <= budget:
         start -= 1
         used += conversation[start].tokens
     return start

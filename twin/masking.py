@@ -20,13 +20,16 @@ _PASSWORD = re.compile(rf"((?:{PASSWORD_WORDS})(?:\s+(?:is|ist|est|es|è|это|
 _KEY = re.compile(
     r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)"  # PEM
     r"|\b\d{6,12}:[A-Za-z0-9_-]{30,}"  # a Telegram bot token
-    r"|\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abps]|hf|AKIA|ASIA|AIza|ya29|eyJ)[-_A-Za-z0-9.]{16,}"  # well-known prefixes
-    r"|\b(?=[A-Za-z0-9_+/-]*\d)(?=[A-Za-z0-9_+/-]*[A-Za-z])[A-Za-z0-9_+/-]{32,}={0,2}",  # long and mixed: hex, base64
+    r"|\b(?:[spr]k[-_]|gh[opsu]_|github_pat_|glpat-|xox[abps]-|hf_|ya29\.)[-_A-Za-z0-9.]{16,}"  # well-known prefixes
+    r"|\b(?:AKIA|ASIA|AIza|eyJ)[-_A-Za-z0-9.]{16,}",
     re.DOTALL,
 )
+_LONG = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{32,}={0,2}")  # hex, base64, UUID, or the path of an address
+_MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _DIGITS = re.compile(r"(?<![\w.,:/-])\+?\(?\d(?:[ \u00a0().–-]{0,2}\d){6,18}(?![\w:/])")
-_DATE = re.compile(r"\d{4}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}")
+_WHEN = r"(?:\d{4}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}|\d{1,2}\.\d{1,2}\.?|(?:19|20)\d\d)"  # 2024-12-24, 24.12., 1999
+_DATE = re.compile(rf"{_WHEN}(?: ?[-–] ?{_WHEN})?")
 
 
 def mask(text: str) -> str:
@@ -36,6 +39,9 @@ def mask(text: str) -> str:
     text = _PASSWORD.sub(lambda m: f"{m.group(1)}[password]", text)
     if len(text) >= 20:
         text = _KEY.sub("[key]", text)
+    if len(text) >= 32:
+        # An address of readable words and numbers is no key: one of its parts has to mix letters with digits.
+        text = _LONG.sub(lambda m: "[key]" if _MIXED.search(m.group()) else m.group(), text)
     if any(c.isdigit() for c in text):
         text = _IBAN.sub(lambda m: "[account]" if _is_iban(m.group()) else m.group(), text)
         text = _DIGITS.sub(_card_or_phone, text)

@@ -8,7 +8,7 @@ tokens    the base model's own chat template, tokenised piece by piece so that a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -92,7 +92,8 @@ def system_turn(owner: str, contact: str) -> Turn:
 
 def to_turns(messages: Sequence[Message]) -> list[Turn]:
     """Merge a conversation's messages into turns, oldest first. Service messages have no place in it."""
-    return [Turn("assistant" if burst[0].out else "user", render_burst(burst, messages)) for burst in bursts(messages)]
+    known = by_key(messages)
+    return [render_burst(burst, known) for burst in bursts(messages)]
 
 
 def bursts(messages: Sequence[Message]) -> list[list[Message]]:
@@ -108,15 +109,17 @@ def bursts(messages: Sequence[Message]) -> list[list[Message]]:
     return runs
 
 
-def render_burst(burst: Sequence[Message], conversation: Sequence[Message]) -> str:
-    """One turn's content. A contact's reply to something further back shows what it quotes; the owner's never does,
+def by_key(messages: Iterable[Message]) -> dict[tuple[str, int], Message]:
+    """Messages by what a reply mark names them with."""
+    return {(message.channel, message.message_id): message for message in messages}
+
+
+def render_burst(burst: Sequence[Message], known: Mapping[tuple[str, int], Message]) -> Turn:
+    """One turn. A contact's reply mark shows what it quotes, if the conversation (`known`) has it; the owner's never does,
     because the model must not learn to write quotes."""
-    by_id = {(m.channel, m.message_id): m for m in conversation} if any(m.reply_to_id for m in burst) else {}
-    lines = []
-    for message in burst:
-        quoted = by_id.get((message.channel, message.reply_to_id or 0)) if not message.out else None
-        lines.append(bubble_text(message, quoted))
-    return join_bubbles(lines)
+    out = burst[0].out
+    quoted = [None if out or m.reply_to_id is None else known.get((m.channel, m.reply_to_id)) for m in burst]
+    return Turn("assistant" if out else "user", join_bubbles(map(bubble_text, burst, quoted)))
 
 
 def last_conversation(messages: Sequence[Message], gap_seconds: float) -> Sequence[Message]:
@@ -137,6 +140,7 @@ class ChatTokenizer(Protocol):
 
     eos_token: Any
     chat_template: Any
+    added_tokens_decoder: Any
 
     def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> Any: ...
     def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
@@ -151,85 +155,132 @@ class Rendered:
     spans: list[tuple[int, int, int]]
 
 
+_PLACE = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
+_NO_FIT = "The base model's chat template rewrites or drops earlier turns."
+
+
 class Renderer:
-    """Turns -> token ids with one tokenizer's chat template. Raises ModelError if there is none or it rewrites history."""
+    """Turns -> token ids with one tokenizer's chat template. Raises ModelError if there is none or it rewrites history.
+
+    A template is asked only for its marks, the text around the contents of turns with given roles. The contents are put
+    between them afterwards, so rendering a row costs no more than encoding it, and nobody can write a mark in a message.
+    """
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         if not tokenizer.chat_template:
             raise ModelError("The base model's tokenizer has no chat template.", mend="Choose an instruction-tuned model (model.base).")
         self.tokenizer = tokenizer
-        self._cache: dict[str, list[int]] = {}
-        self._system_allowed = self._accepts([Turn("system", "probe-one"), Turn("user", "probe-two")])
-        self._assistant_first_allowed = self._accepts([Turn("assistant", "probe-one"), Turn("user", "probe-two")])
+        self._ids: dict[str, list[int]] = {}
+        self._marks: dict[tuple[bool, tuple[Role, ...]], list[str]] = {}
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
+        talk: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
+        self._system_allowed = self._keeps(("system", *talk))
+        self._assistant_first_allowed = self._keeps((*(("system",) if self._system_allowed else ()), *talk[1:]))
+        if not self._keeps(talk):
+            raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
+        first, *between = self._around((*(("system",) if self._system_allowed else ()), *talk), ask=False)
+        self._head = len(self._encode(first)) + 6  # 6: the end of the last turn; where there is no system role, the seam
+        self._mark = max(len(self._encode(text)) for text in between)
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids that ask for the next assistant turn."""
-        turns = self._fit(turns)
-        ids: list[int] = []
-        done = ""
-        for i, turn in enumerate(turns):
-            if turn.role == "assistant":
-                done = self._assistant(turns, i, done, ids)
-        self._append(ids, self._text(turns, ask=True), done)
-        return ids
+        kept = self._fit(turns)
+        pieces = self._around(_roles(kept), ask=True)
+        return self._assemble(kept, pieces, [], ask=True)
 
     def row(self, turns: Sequence[Turn]) -> Rendered:
         """A training row: everything up to the end of the last assistant turn, and the span of each assistant turn."""
         kept = self._fit(turns)
         shift = len(turns) - len(kept)  # what _fit took from the front
-        ids: list[int] = []
+        while kept and kept[-1].role != "assistant":
+            kept.pop()
+        if not kept:
+            return Rendered([], [])
+        # Some templates treat the last turn apart (Qwen3 gives it an empty thought), so the last is rendered as one of many.
+        pieces = self._around((*_roles(kept), "user"), ask=False)[:-1]
         spans: list[tuple[int, int, int]] = []
-        done = ""
-        for i, turn in enumerate(kept):
-            if turn.role == "assistant":
-                done = self._assistant(kept, i, done, ids, spans, shift)
-        return Rendered(ids, spans)
+        ids = self._assemble(kept, pieces, spans, ask=False)
+        return Rendered(ids, [(i + shift, first, end) for i, first, end in spans])
 
     def count(self, turn: Turn) -> int:
-        """About how many tokens a turn takes, the template's marks included: what windows are cut by."""
-        return len(self._encode(turn.content)) + 6
+        """How many tokens a turn takes at most, the template's marks included: what windows are cut by."""
+        return len(self._encode(self._plain(turn.content))) + (self._head if turn.role == "system" else self._mark)
 
-    def _assistant(
-        self, turns: Sequence[Turn], i: int, done: str, ids: list[int], spans: list[tuple[int, int, int]] | None = None, shift: int = 0
-    ) -> str:
-        """Append everything up to the end of assistant turn `i`, in three pieces: prompt, reply with its end, the rest."""
-        ask = self._text(turns[:i], ask=True)
-        whole = self._text(turns[: i + 1], ask=False)
-        if not whole.startswith(ask):
-            raise ModelError("The base model's chat template rewrites earlier turns.", mend="Choose another model (model.base).")
-        self._append(ids, ask, done)
-        reply = whole[len(ask) :]
+    def _assemble(self, turns: Sequence[Turn], pieces: list[str], spans: list[tuple[int, int, int]], *, ask: bool) -> list[int]:
+        """Encode in pieces that end where an assistant turn begins and ends: a prompt then is exactly a prefix of a row."""
+        roles = _roles(turns)
+        ids: list[int] = []
+        text = pieces[0]
+        for i, turn in enumerate(turns):
+            if turn.role != "assistant":
+                text += turn.content + pieces[i + 1]
+                continue
+            asked = self._around(roles[:i], ask=True)
+            if not _continues(pieces, asked):
+                raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
+            led = len(text) - len(pieces[i]) + len(asked[-1])  # a template may begin the reply itself, with a space say
+            end = self._turn_end(pieces[i + 1])
+            ids += self._encode(text[:led])
+            first = len(ids)
+            ids += self._encode(text[led:] + turn.content + pieces[i + 1][:end])
+            spans.append((i, first, len(ids)))
+            text = pieces[i + 1][end:]
+        return ids + self._encode(text) if ask else ids
+
+    def _turn_end(self, piece: str) -> int:
+        """How much of what follows an assistant turn is its end: up to the end token, or the first word (Gemma's mark)."""
         eos = str(self.tokenizer.eos_token)
-        end = reply.rfind(eos)
-        supervised = reply if end < 0 else reply[: end + len(eos)]
-        first = len(ids)
-        ids += self._encode(supervised)
-        if spans is not None:
-            spans.append((i + shift, first, len(ids)))
-        ids += self._encode(reply[len(supervised) :])
-        return whole
+        at = piece.find(eos)
+        if at >= 0:
+            return at + len(eos)
+        mark = self._special.search(piece)
+        return mark.end() if mark else len(piece) - len(piece.lstrip())
 
-    def _append(self, ids: list[int], text: str, done: str) -> None:
-        if not text.startswith(done):
-            raise ModelError("The base model's chat template rewrites earlier turns.", mend="Choose another model (model.base).")
-        ids += self._encode(text[len(done) :])
+    def _around(self, roles: tuple[Role, ...], *, ask: bool) -> list[str]:
+        """The template's text before, between and after the contents of turns with these roles."""
+        if not roles:
+            raise ModelError("A prompt needs a turn.")
+        found = self._marks.get((ask, roles))
+        if found is None:
+            turns = [{"role": role, "content": f"\ue000{i}\ue001"} for i, role in enumerate(roles)]
+            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask))
+            if _PLACE.findall(text) != [str(i) for i in range(len(roles))]:
+                raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
+            found = self._marks[ask, roles] = _PLACE.split(text)[::2]
+        return found
 
-    def _text(self, turns: Sequence[Turn], *, ask: bool) -> str:
-        rows = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return str(self.tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=ask))
+    def _keeps(self, roles: tuple[Role, ...]) -> bool:
+        """Whether the template takes these roles, and what it writes for a turn stays when others follow."""
+        try:
+            pieces = self._around(roles, ask=False)
+            return all(_continues(pieces, self._around(roles[:i], ask=True)) for i, role in enumerate(roles) if role == "assistant")
+        except ModelError:
+            return False
+        except Exception as refusal:
+            # Templates refuse with jinja2.TemplateError and its kin, which the core does not import.
+            if any(kind.__name__ == "TemplateError" for kind in type(refusal).__mro__):
+                return False
+            raise
 
     def _encode(self, text: str) -> list[int]:
         if not text:
             return []
-        if text not in self._cache:
-            if len(self._cache) > 50_000:
-                self._cache.clear()
-            self._cache[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
-        return self._cache[text]
+        found = self._ids.get(text)
+        if found is None:
+            if len(self._ids) > 50_000:
+                self._ids.clear()
+            found = self._ids[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
+        return found
+
+    def _plain(self, content: str) -> str:
+        """A content as words: without spaces around it (most templates trim), and without the tokenizer's special tokens,
+        so that no contact can end their turn and write the owner's or the system's."""
+        return self._special.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", content.strip())
 
     def _fit(self, turns: Sequence[Turn]) -> list[Turn]:
         """Bend turns to what the template takes: some know no system role, some want the contact first."""
-        kept = list(turns)
+        kept = [Turn(turn.role, self._plain(turn.content)) for turn in turns]
         system = kept.pop(0) if kept and kept[0].role == "system" else None
         if not self._assistant_first_allowed:
             while kept and kept[0].role == "assistant":
@@ -240,11 +291,11 @@ class Renderer:
             kept[0] = Turn("user", f"{system.content}\n\n{kept[0].content}")
         return kept
 
-    def _accepts(self, turns: Sequence[Turn]) -> bool:
-        # Templates refuse with jinja2.TemplateError subclasses, which the core does not import.
-        try:
-            return all(turn.content in self._text(turns, ask=False) for turn in turns)
-        except Exception as refusal:
-            if "emplate" in type(refusal).__name__ or "emplate" in str(type(refusal).__mro__):
-                return False
-            raise
+
+def _roles(turns: Sequence[Turn]) -> tuple[Role, ...]:
+    return tuple(turn.role for turn in turns)
+
+
+def _continues(pieces: list[str], asked: list[str]) -> bool:
+    """Whether a text with these marks begins with the prompt that has the marks `asked`."""
+    return asked[:-1] == pieces[: len(asked) - 1] and pieces[len(asked) - 1].startswith(asked[-1])

@@ -96,9 +96,11 @@ async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> A
         yield dialog_id, await history(connection, dialog_id)
 
 
-async def counts(connection: AsyncConnection) -> dict[int, tuple[int, int]]:
-    """dialog id -> (messages, of which the owner's)."""
+async def counts(connection: AsyncConnection, *, channel: str | None = None) -> dict[int, tuple[int, int]]:
+    """dialog id -> (messages, of which the owner's), of all channels or of one."""
     query = select(messages.c.dialog_id, func.count(), func.sum(messages.c.out)).where(messages.c.deleted_at.is_(None))
+    if channel is not None:
+        query = query.where(messages.c.channel == channel)
     return {row[0]: (row[1], int(row[2] or 0)) for row in await connection.execute(query.group_by(messages.c.dialog_id))}
 
 
