@@ -13,7 +13,6 @@ from collections.abc import Callable
 import structlog
 from aiogram import Bot, Dispatcher, Router
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.context import Bells, Rollback, Twin
 from bot.desk import keep_desk
@@ -29,6 +28,7 @@ from bot.worker import work
 from twin.errors import SettingsError
 from twin.generator import Generator
 from twin.settings import Settings
+from twin.store.engine import Store
 
 log = structlog.get_logger()
 OnReady = Callable[[str], None]  # told the bot's @username once the bot answers
@@ -36,7 +36,7 @@ OnReady = Callable[[str], None]  # told the bot's @username once the bot answers
 
 async def run_bot(
     settings: Settings,
-    store: AsyncEngine,
+    store: Store,
     generator: Generator,
     *,
     retrain: Retrain,

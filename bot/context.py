@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twin.generator import Generator
 from twin.settings import Settings
+from twin.store.engine import Store
 
 if TYPE_CHECKING:
     from bot.retraining import Retraining
 
+T = TypeVar("T")
+LAST_SECONDS = 1.2  # what a request in flight is given when the bot is stopped
 Rollback = Callable[[], Awaitable[str]]  # goes back to the adapter before; its outcome in one line; raises TwinError
 
 
@@ -39,7 +40,7 @@ class Twin:
     """Handed to every task, and to every handler as `twin`."""
 
     settings: Settings
-    store: AsyncEngine
+    store: Store
     generator: Generator
     retraining: Retraining
     rollback: Rollback
@@ -58,3 +59,18 @@ async def heard(bell: asyncio.Event, seconds: float | None) -> None:
             await bell.wait()
     except TimeoutError:
         pass
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; when the bot is stopped let it end first, for a while: a request cut off in flight has an unknown outcome."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _, running = await asyncio.wait({task}, timeout=LAST_SECONDS)
+        if running:
+            task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody complains about it later; the outcome is in the store
+        raise

@@ -13,7 +13,7 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 
 from bot.cards import MAX_TEXT, CardView, doubt_keyboard, render
-from bot.context import Twin, utc_now
+from bot.context import Twin, to_its_end, utc_now
 from bot.telegram import ERRORS, Pause, explain, is_passing
 from twin import decisions
 from twin.replies import HISTORY, answered_burst
@@ -43,14 +43,14 @@ async def keep_desk(twin: Twin, bot: Bot) -> None:
 
 async def tidy(twin: Twin, bot: Bot) -> None:
     """Tell what is untold, then bring every card up to date, oldest first. Raises aiogram's errors if the owner cannot be reached."""
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
     for notice in untold:
-        await _tell(twin, bot, notice)
-    async with twin.store.begin() as connection:
+        await to_its_end(_tell(twin, bot, notice))
+    async with twin.store.connect() as connection:
         stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
     for draft in stale:
-        await _show(twin, bot, draft.id)
+        await to_its_end(_show(twin, bot, draft.id))
 
 
 async def _tell(twin: Twin, bot: Bot, notice: Notice) -> None:
@@ -97,7 +97,7 @@ async def _put(twin: Twin, bot: Bot, view: CardView) -> int:
 
 
 async def _view(twin: Twin, draft_id: int) -> CardView | None:
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         draft = await drafts.get(connection, draft_id)
         if draft is None:  # forgotten with its contact
             return None

@@ -30,7 +30,7 @@ async def draft(twin: Twin, bot: Bot) -> None:
     hold_until: datetime | None = None
     while True:
         twin.bells.due.clear()
-        async with twin.store.begin() as connection:
+        async with twin.store.connect() as connection:
             job = await replies.next_job(connection)
         now = utc_now()
         ready_at = max(job.at, hold_until or job.at) if job else None

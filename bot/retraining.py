@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.context import utc_now
 from twin.errors import SettingsError, TwinError
 from twin.store import notices
+from twin.store.engine import Store
 
 log = structlog.get_logger()
 GRACE_SECONDS = 6 * 3600  # a night slept through is made up for in the morning
@@ -25,7 +25,7 @@ Retrain = Callable[[bool], Awaitable[str]]  # (full) -> the outcome in one line;
 class Retraining:
     """At most one run. `told` rings the owner's desk."""
 
-    def __init__(self, retrain: Retrain, store: AsyncEngine, told: Callable[[], None]) -> None:
+    def __init__(self, retrain: Retrain, store: Store, told: Callable[[], None]) -> None:
         self._retrain = retrain
         self._store = store
         self._told = told

@@ -8,7 +8,6 @@ The Bot API has no idempotency key, so a bubble of unknown outcome is never sent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,14 +15,13 @@ import structlog
 from aiogram import Bot
 from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 
-from bot.context import Twin, heard, utc_now
+from bot.context import Twin, heard, to_its_end, utc_now
 from bot.telegram import ERRORS, Outcome, Pause, explain, outcome, quietly
 from twin import sending
 from twin.store import outbox
 from twin.store.outbox import Bubble
 
 log = structlog.get_logger()
-LAST_SECONDS = 1.2  # what a send in flight is given when the bot is stopped, so that its outcome is known
 
 
 async def send(twin: Twin, bot: Bot) -> None:
@@ -36,13 +34,13 @@ async def send(twin: Twin, bot: Bot) -> None:
     pause = Pause()
     while True:
         twin.bells.outbox.clear()
-        async with twin.store.begin() as connection:
+        async with twin.store.connect() as connection:
             bubble = await outbox.first(connection)
         seconds = None if bubble is None else ((bubble.not_before_at or utc_now()) - utc_now()).total_seconds()
         if bubble is None or (seconds and seconds > 0):
             await heard(twin.bells.outbox, seconds)
         else:
-            await asyncio.sleep(await _to_its_end(_send(twin, bot, bubble, pause)))
+            await asyncio.sleep(await to_its_end(_send(twin, bot, bubble, pause)))
 
 
 async def _send(twin: Twin, bot: Bot, bubble: Bubble, pause: Pause) -> float:
@@ -93,19 +91,6 @@ def _why(error: Exception) -> str:
     if "chat not found" in text:
         return "Telegram knows no such chat"
     return f"Telegram refused it ({text.removeprefix('Bad Request: ')})"
-
-
-async def _to_its_end(send_one: Coroutine[Any, Any, float]) -> float:
-    """Run it; on cancellation let it end first, for a while: a request cut off in flight has an unknown outcome."""
-    task = asyncio.create_task(send_one)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        _, running = await asyncio.wait({task}, timeout=LAST_SECONDS)
-        if running:
-            task.cancel()
-            await asyncio.wait({task})
-        raise
 
 
 def _utc(date: datetime | Any) -> datetime:

@@ -39,7 +39,7 @@ async def work(twin: Twin, bot: Bot, dispatcher: Dispatcher) -> None:
 
 
 async def _first(twin: Twin) -> Received | None:
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         return await inbox.first(connection)
 
 

@@ -54,7 +54,7 @@ async def on_approve(message: Message, command: CommandObject, twin: Twin) -> No
 
 
 async def on_status(message: Message, twin: Twin) -> None:
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         state = await overview.read(connection, owner_id=twin.owner_id)
         active = await adapters.active(connection)
         outage = await facts.get(connection, OUTAGE)
@@ -70,7 +70,7 @@ async def on_status(message: Message, twin: Twin) -> None:
 
 
 async def on_adapters(message: Message, twin: Twin) -> None:
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         known = await adapters.find(connection)
     await message.answer(**reports.adapter_list(known).as_kwargs())
 

@@ -75,7 +75,7 @@ async def _set(twin: Twin, dialog_id: int, mode: str) -> None:
 
 
 async def _contacts(twin: Twin) -> list[Dialog]:
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         return [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
 
 

@@ -53,7 +53,7 @@ async def on_unknown_button(callback: CallbackQuery) -> None:
 
 async def ask_for_words(bot: Bot, twin: Twin, draft: Draft) -> None:
     """Ask the owner for the text; his answer finds its draft by this question, also after a restart."""
-    async with twin.store.begin() as connection:
+    async with twin.store.connect() as connection:
         dialog = await dialogs.get(connection, draft.dialog_id)
     name = shown_name(dialog.name if dialog else "")
     parts: list[Text | str] = ["What should ", Bold(name), " get instead? One bubble a line. /cancel leaves the draft as it is."]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.app import run_bot
 from bot.context import Twin
@@ -25,6 +24,7 @@ from twin.errors import EngineError, InputError
 from twin.generator import ActiveAdapter, Generated, Sampling
 from twin.settings import Settings
 from twin.store import open_store
+from twin.store.engine import Store
 from twin.store.tables import metadata
 from twin.turns import Turn
 
@@ -67,7 +67,7 @@ class Scene:
     world: World
     faults: Faults
     api: BotApi
-    store: AsyncEngine
+    store: Store
     settings: Settings
     engine: Engine
     retrained: list[bool] = field(default_factory=list)

@@ -1,0 +1,199 @@
+"""The owner's commands."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from bot_scene import ADA, BEN, BOT, OWNER, Scene, data_of, labels, opened, until
+
+from bot.retraining import _named_days, schedule
+from bot.words import OWNER_COMMANDS
+from sandbox.world import Account
+from twin.store import adapters
+
+
+async def test_the_menu_is_the_owners_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        assert dict(scene.world.commands_for(BOT, OWNER)) == OWNER_COMMANDS
+        assert [name for name, _ in scene.world.commands_for(BOT, ADA)] == ["privacy"]
+
+
+async def test_approve_sends_the_newest_or_the_one_named(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.says("/approve")
+        await scene.hear("No draft is waiting.")
+        for sender, text in ((ADA, "first"), (BEN, "second")):
+            scene.writes(text, sender=sender)
+            await scene.card(text)
+        scene.says("/approve")
+        await scene.hear("Draft 2 is on its way to Ben.")
+        await until(lambda: scene.seen_by(BEN) == ["answer 2"])
+        scene.says("/approve 2")
+        await scene.hear("Draft 2 is sent already.")
+        scene.says("/approve 77")
+        await scene.hear("There is no such draft.")
+        scene.says("/approve everything")
+        await scene.hear("Write /approve for the newest draft")
+        scene.says("/approve 1")
+        await until(lambda: scene.seen_by(ADA) == ["answer 1"])
+        await scene.idle()
+        assert len(scene.seen_by(BEN)) == 1
+
+
+async def test_status_counts(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("hello")
+        await scene.card("hello")
+        scene.says("/status")
+        text = (await scene.hear("Engine: answers")).text
+        assert "Contacts: 1 by default (approve)" in text
+        assert "Drafts: 1 waiting for you, 0 to be written" in text
+        assert "Adapter: none, the base model answers" in text
+        assert "Last run: none yet" in text
+
+
+async def test_adapters_are_listed_with_their_figures(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.says("/adapters")
+        await scene.hear("No adapter yet")
+        metrics = {"holdout": {"base": {"loss": 3.91, "distinct": 0.9}, "adapter": {"loss": 3.55, "distinct": 0.84}}}
+        async with scene.store.begin() as connection:
+            for name in ("ada-0", "ada-1"):
+                await adapters.add(
+                    connection, name=name, path=tmp_path / name, base_model="m", parent=None, dataset_hash="h",
+                    metrics=metrics, dialog_ids=[ADA], at=datetime.now(UTC),
+                )  # fmt: skip
+            await adapters.promote(connection, "ada-1", datetime.now(UTC))
+        scene.says("/adapters")
+        text = (await scene.hear("ada-1 · active")).text
+        assert text.startswith("▶ ada-1 · active\nloss 3.55 (base 3.91) · distinct 0.84 (base 0.9)")
+        assert "ada-0 · candidate" in text
+
+
+async def test_retrain_runs_once_at_a_time_and_tells_what_came_of_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.retrain_seconds = 0.4
+        scene.says("/retrain full")
+        await scene.hear("Retraining has begun.")
+        scene.says("/retrain")
+        await scene.hear("A retraining is going on already.")
+        await scene.hear("better by 0.31 nats")
+        assert scene.retrained == [True]
+        scene.says("/retrain stop")
+        await scene.hear("No retraining is going on.")
+        scene.retrain_seconds = 60
+        scene.says("/retrain")
+        await until(lambda: len([t for t in scene.seen_by(OWNER) if "has begun" in t]) == 2)
+        scene.says("/retrain stop")
+        await scene.hear("Retraining is stopped.")
+        scene.says("/retrain harder")
+        await scene.hear("Write /retrain, /retrain full or /retrain stop.")
+        assert scene.retrained == [True]
+
+
+async def test_rollback_says_what_it_did_or_why_not(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.says("/rollback")
+        await scene.hear("Back to ada-0.")
+        scene.says("/rollback")
+        await scene.hear("No adapter is active. `twin adapters` lists them.")
+        assert scene.rolled_back == 2
+
+
+async def test_a_mode_is_set_by_name_by_id_and_by_keyboard(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.says("/mode")
+        await scene.hear("Nobody has written yet.")
+        scene.writes("hello")
+        card = await scene.card("hello")
+        scene.says("/mode @ada off")
+        await scene.hear("Ada Lovelace: off.")
+        await until(lambda: "Withdrawn" in card.text)
+        assert labels(card) == []
+        scene.writes("still there?")
+        await scene.idle()
+        assert scene.engine.said == 1
+        scene.says(f"/mode {ADA} approve")
+        await scene.hear("Ada Lovelace: approve.")
+        scene.says("/mode Ada Lovelace default")
+        await scene.hear("Ada Lovelace: default.")
+        assert await _mode(scene) is None
+        scene.says("/mode")
+        menu = await scene.hear("Who gets drafts")
+        assert labels(menu) == ["Ada Lovelace · approve"]
+        scene.tap(menu, "Ada Lovelace · approve")
+        await until(lambda: "Off" in labels(menu))
+        assert labels(menu) == ["Off", "Approve", "✓ Default (approve)", "‹ All contacts"]
+        scene.tap(menu, "Off")
+        await until(lambda: "✓ Off" in labels(menu))
+        assert await _mode(scene) == "off"
+
+
+async def _mode(scene: Scene) -> str | None:
+    return next(row["mode"] for row in await scene.rows("dialogs") if row["dialog_id"] == ADA)
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("/mode @ada auto", "The mode auto comes with a later version; off and approve work now."),
+        ("/mode @ada shadow", "The mode shadow comes with a later version; off and approve work now."),
+        ("/mode @nobody off", "I know no such contact. /mode lists them."),
+        ("/mode @ada", "Write /mode for a list"),
+        ("/mode off", "Write /mode for a list"),
+        ("/nonsense", "I do not know this command. /help lists what I know."),
+        ("/help", "I write drafts in your voice"),
+        ("/start", "I write drafts in your voice"),
+        ("/cancel", "There is nothing to cancel."),
+    ],
+)
+async def test_a_line_is_answered_with(tmp_path: Path, line: str, answer: str) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("hello")
+        await scene.card("hello")
+        scene.says(line)
+        await scene.hear(answer)
+        assert await _mode(scene) is None
+
+
+async def test_many_contacts_are_shown_in_pages(tmp_path: Path) -> None:
+    async with opened(tmp_path, default_mode="off") as scene:
+        for i in range(19):
+            scene.world.add_account(Account(1000 + i, f"Contact {i:02}"))
+            scene.writes("hi", sender=1000 + i)
+        await scene.idle()
+        scene.says("/mode")
+        menu = await scene.hear("Who gets drafts")
+        assert labels(menu)[-1] == "More ›"
+        scene.tap(menu, "More ›")
+        await until(lambda: "‹ Back" in labels(menu))
+        scene.tap(menu, "More ›")
+        await until(lambda: labels(menu)[-1] == "‹ Back")
+        assert len(labels(menu)) == 4
+        assert all(len(data_of(menu, label).encode()) <= 64 for label in labels(menu))
+
+
+async def test_the_nightly_line_means_what_cron_means(tmp_path: Path) -> None:
+    assert _named_days("0 4 * * 0") == "0 4 * * sun"
+    assert _named_days("0 4 * * 1-5") == "0 4 * * mon-fri"
+    assert _named_days("*/10 4 * * */2") == "*/10 4 * * */2"
+    async with opened(tmp_path, started=False) as scene:
+        scheduler = schedule(scene.twin().retraining, "0 4 * * *")
+        (job,) = scheduler.get_jobs()
+        assert (job.id, job.max_instances, job.coalesce, job.misfire_grace_time) == ("nightly", 1, True, 6 * 3600)
+        assert job.next_run_time.hour == 4
+        scheduler.shutdown(wait=False)
+        await asyncio.sleep(0)
+
+
+async def test_the_nightly_run_is_the_same_one_as_retrain(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        scene.retrain_seconds = 0.2
+        retraining = scene.twin().retraining
+        night = asyncio.create_task(retraining.nightly())
+        await until(lambda: retraining.is_running)
+        assert not retraining.start(full=True)
+        await night
+        assert scene.retrained == [False]
+        assert [row["text"] for row in await scene.rows("notices")] == ["The new adapter is better by 0.31 nats and is active now."]
