@@ -26,6 +26,7 @@ from trainer.batches import Row, micro_batches, steps, to_rows
 from trainer.dataset import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate, estimate
 from trainer.plots import draw_loss_curve
+from twin.base_folder import base_name
 from twin.errors import InputError, ModelError
 from twin.progress import Progress, silent
 from twin.settings import Training
@@ -57,7 +58,7 @@ class State:
 
 def adapter_name(dataset: Path, base: Path, training: Training) -> str:
     """A name that says what it was made from: the same inputs give the same name, so a killed run finds its checkpoint."""
-    made_from = json.dumps([dataset.name, _base_name(base), training.model_dump(mode="json")], sort_keys=True)
+    made_from = json.dumps([dataset.name, base_name(base), training.model_dump(mode="json")], sort_keys=True)
     return f"{dataset.name[:8]}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
 
 
@@ -121,7 +122,7 @@ def load_model(base: Path, training: Training) -> Any:
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
-    tuned.peft_config["default"].base_model_name_or_path = _base_name(base)
+    tuned.peft_config["default"].base_model_name_or_path = base_name(base)
     tuned.config.use_cache = False
     return tuned
 
@@ -352,12 +353,13 @@ def _seal(
 ) -> Path:
     building = out.with_name(out.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
-    model.save_pretrained(building)
+    # The head and embeddings are not trained; left to decide by itself, PEFT asks the hub about the base model.
+    model.save_pretrained(building, save_embedding_layers=False)
     (building / "README.md").unlink(missing_ok=True)  # PEFT's model card template, full of gaps
     draw_loss_curve(building / "loss.png", state.curve, state.validations)
     manifest = {
         "name": out.name,
-        "base": {"name": _base_name(base), "tokenizer": tokenizer_hash(base)},
+        "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)},
         "dataset": dataset.name,
         "dialog_ids": dataset_manifest["dialog_ids"],
         "recipe": training.model_dump(mode="json"),
@@ -379,9 +381,3 @@ def _seal(
     os.rename(building, out)
     shutil.rmtree(working, ignore_errors=True)
     return out
-
-
-def _base_name(base: Path) -> str:
-    """The base model's public name if its folder knows it, else the folder's."""
-    manifest = base / "manifest.json"
-    return str(json.loads(manifest.read_text())["base"]) if manifest.exists() else base.name
