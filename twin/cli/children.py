@@ -39,7 +39,7 @@ def start(command: Sequence[str], *, log: Path, cwd: Path | None = None, environ
             cwd=cwd,
             env={**os.environ, **(environment or {})},
             start_new_session=True,  # the terminal's Ctrl-C reaches us alone, and we end our children in order
-            preexec_fn=_dies_with_us(),
+            preexec_fn=dies_with_us(),
         )
 
 
@@ -65,7 +65,7 @@ def wait_until_ready(child: Child, ready_file: Path, *, seconds: float, name: st
 def stop(*children: Child) -> None:
     """Ask all of them to end; after STOP_SECONDS for all together, kill what is left, with whatever it started."""
     for child in children:
-        _signal(child, signal.SIGTERM)
+        signal_group(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     for child in children:
         try:
@@ -73,20 +73,20 @@ def stop(*children: Child) -> None:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            _signal(child, signal.SIGKILL)  # the whole group: a child that ended in order may have left one of its own
+            signal_group(child.pid, signal.SIGKILL)  # the whole group: a child that ended in order may have left one of its own
             child.wait()
             if child.stdout:
                 child.stdout.close()
 
 
-def _signal(child: Child, number: signal.Signals) -> None:
+def signal_group(child_id: int, number: signal.Signals) -> None:
     try:
-        os.killpg(child.pid, number)  # start_new_session made the child's id its group's
+        os.killpg(child_id, number)  # start_new_session made the child's id its group's
     except ProcessLookupError:
         pass
 
 
-def _dies_with_us() -> Callable[[], None] | None:
+def dies_with_us() -> Callable[[], None] | None:
     """Linux ends the child when this process is killed, so that not even kill -9 leaves a server behind."""
     if sys.platform != "linux":
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from trainer.collect import CollectReport
     from trainer.dataset import DatasetReport
 
+Figures = dict[str, dict[str, Any]]
+Listener = Callable[[dict[str, Any]], None]  # told the events of twin.cli.worker
+
+ITEMS = 240  # held-out replies of an evaluation
 FIGURES = ("loss", "context_choice", "distinct")
 
 
@@ -64,29 +68,34 @@ def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
     return asyncio.run(run())
 
 
-def train(settings: Settings, dataset: Path, base: Path, *, on_event: Callable[[dict[str, Any]], None]) -> Adapter:
-    """Train in a process of its own, so that its memory goes with it; register the sealed folder as a candidate."""
+def train(settings: Settings, dataset: Path, base: Path, *, on_event: Listener) -> Adapter:
+    """Train in a process of its own and register the sealed folder as a candidate; a killed run goes on at its checkpoint."""
     from trainer.train import adapter_name
 
     out = settings.adapters_path.resolve() / adapter_name(dataset, base, settings.training)
     out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = settings.data / "logs" / "training.log"
-    recipe = json.dumps(settings.training.model_dump(mode="json"))
-    command = children.python("trainer.train", "--dataset", dataset, "--base", base, "--out", out, "--recipe", recipe)
-    child = children.start(command, log=log)
+    recipe = settings.training.model_dump(mode="json")
+    _work(settings, "train", {"dataset": str(dataset), "base": str(base), "out": str(out), "recipe": recipe}, on_event)
+    return register(settings, out)
+
+
+def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
+    """Have `twin.cli.worker` do a job; returns its result."""
+    log = settings.data / "logs" / f"{job}.log"
+    child = children.start(children.python("twin.cli.worker", job, json.dumps(order)), log=log)
     try:
         for event in children.json_lines(child):
             if event["event"] == "error":
-                raise ModelError(event["what"], mend=event.get("mend", ""))
+                raise TwinError(event["what"], mend=event["mend"])
+            if event["event"] == "done":
+                return event["result"]
             on_event(event)
         child.wait()
     finally:
         children.stop(child)
-    if child.returncode or not (out / "manifest.json").exists():
-        raise TwinError(
-            f"Training ended with exit code {child.returncode}.", mend=f"{log} says why; the next run goes on from its checkpoint."
-        )
-    return register(settings, out)
+    raise TwinError(
+        f"`{job}` ended with exit code {child.returncode} before it was done.", mend=f"{log} says why; the same command goes on from there."
+    )
 
 
 def register(settings: Settings, folder: Path) -> Adapter:
@@ -121,11 +130,19 @@ def read_adapter(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder} is not a complete adapter.", mend="`twin adapters` lists those there are.") from None
 
 
-def evaluate(dataset: Path, base: Path, tested: list[Path], progress: Progress, *, items: int = 200) -> dict[str, Any]:
-    """Figures of the base model and of each adapter on the holdout, by name ("base" for the base model)."""
-    from trainer.evaluate import evaluate
+def evaluate(settings: Settings, dataset: Path, base: Path, tested: Sequence[Adapter], progress: Progress, *, items: int) -> Figures:
+    """Figures of the base model and of each adapter on the holdout, by name ("base" for the base model); kept in the store too."""
+    engine = settings.engine
+    sampling = {"temperature": engine.temperature, "top_p": engine.top_p, "max_new_tokens": engine.max_new_tokens, "seed": 0}
+    order = {"dataset": str(dataset), "base": str(base), "adapters": [str(adapter.path) for adapter in tested], "items": items}
 
-    return evaluate(dataset, base, tested, progress, items=items)
+    def on_event(event: dict[str, Any]) -> None:
+        progress(event["done"], event["total"], event["note"])
+
+    found: Figures = _work(settings, "evaluate", order | {"sampling": sampling}, on_event)
+    for adapter in tested:
+        record(settings, adapter.name, found)
+    return found
 
 
 def record(settings: Settings, name: str, figures: dict[str, Any]) -> None:

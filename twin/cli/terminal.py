@@ -39,10 +39,10 @@ class Screen:
         """A line for the person who watches."""
         self.err.print(what)
 
-    def show(self, *what: RenderableType) -> None:
+    def show(self, *what: RenderableType, sep: str = " ") -> None:
         """Part of the result, for a person; with --json nothing, `result` holds it all."""
         if not self.as_json:
-            self.out.print(*what)
+            self.out.print(*what, sep=sep)
 
     def result(self, document: dict[str, Any]) -> None:
         """The result, for a machine: call it once, last."""

@@ -38,7 +38,7 @@ def dataset(
     with screen.bar("Building the dataset") as progress:
         report = stages.build(settings, base, progress)
     for grid in (contacts_table(report), verdicts_table(report), histogram_table(report)):
-        screen.show(grid, "")
+        screen.show(grid, "", sep="\n")
     words = f"{report.examples['train']:,} examples, {report.tokens:,} tokens of which {report.supervised_tokens:,} are learned"
     screen.show(
         f"{words}. Held out: {report.targets['holdout']:,} replies. {'Already there' if report.reused else 'Sealed'}: {report.path}"
@@ -87,4 +87,4 @@ def _show_examples(screen: Screen, report: DatasetReport, wanted: int) -> None:
         for i, turn in enumerate(example.turns):
             learned = i in example.targets
             grid.add_row(Text(turn.role + (" ◀ learned" if learned else ""), style="green" if learned else "dim"), Text(turn.content))
-        screen.show("", grid)
+        screen.show("", grid, sep="\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +26,7 @@ app = typer.Typer(add_completion=False)
 def evaluate(
     name: Annotated[str | None, typer.Argument(help="An adapter; without it the newest candidate.", show_default=False)] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Show the answers side by side.")] = False,
-    items: Annotated[int, typer.Option("--items", min=5, help="Replies tested for context choice.")] = 200,
+    items: Annotated[int, typer.Option("--items", min=5, help="Replies tested for context choice.")] = stages.ITEMS,
     data: Data = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -42,10 +43,8 @@ def evaluate(
     tested = choose(settings, name)
     base = stages.prepare_base(settings, screen)
     with screen.bar("Evaluating") as progress:
-        found = stages.evaluate(dataset, base, [adapter.path for adapter in tested], progress, items=items)
-    for adapter in tested:
-        stages.record(settings, adapter.name, found)
-    states = {adapter.name: adapter.state for adapter in tested}
+        found = stages.evaluate(settings, dataset, base, tested, progress, items=items)
+    states: dict[str, str] = {adapter.name: adapter.state for adapter in tested}
     screen.show(figures_table(found, states))
     if answers:
         screen.show(answers_table(found, states))
@@ -65,7 +64,7 @@ def choose(settings: Settings, name: str | None) -> list[Adapter]:
 def figures_table(found: dict[str, Any], states: dict[str, str]) -> Table:
     grid = table("On the holdout", "", "loss", "±", "context choice", "±", "distinct", "±", right=("loss", "context choice", "distinct"))
     for name, figures in found.items():
-        cells = []
+        cells: list[RenderableType] = []
         for figure, digits in (("loss", 3), ("context_choice", 2), ("distinct", 2)):
             cells += [f"{figures[figure]:.{digits}f}", Text(f"{figures[f'{figure}_error']:.{digits}f}", style="dim")]
         label = f"{name} ({states[name]})" if name in states else "base model"
@@ -78,5 +77,5 @@ def answers_table(found: dict[str, Any], states: dict[str, str]) -> Table:
     grid = table("Answers", "contact", "owner", *("base model" if name == "base" else name for name in found))
     columns = [figures["answers"] for figures in found.values()]
     for row in zip(*columns, strict=True):
-        grid.add_row(Text(row[0]["asked"]), Text(row[0]["real"]), *(Text(cell["answer"]) for cell in row))
+        grid.add_row(Text(row[0]["message"]), Text(row[0]["owner"]), *(Text(cell["answer"]) for cell in row))
     return grid

@@ -56,13 +56,7 @@ def chain(settings: Settings, screen: Screen, run: Training) -> dict[str, Any]:
     outcome: dict[str, Any] = {"new_messages": collected.new_messages, "dataset": report.hash}
     run.stage("train")
     with screen.bar("Training") as progress:
-        listen = listener(screen, progress)
-
-        def on_event(event: dict[str, Any]) -> None:
-            listen(event)
-            run.beat()
-
-        candidate = stages.train(settings, report.path, base, on_event=on_event)
+        candidate = stages.train(settings, report.path, base, on_event=listener(screen, progress, run))
     outcome["adapter"] = candidate.name
     active = transact(settings, adapters.active)
     if active and active.name == candidate.name:
@@ -70,9 +64,7 @@ def chain(settings: Settings, screen: Screen, run: Training) -> dict[str, Any]:
     run.stage("evaluate")
     tested = [active, candidate] if active else [candidate]
     with screen.bar("Evaluating") as progress:
-        found = stages.evaluate(report.path, base, [adapter.path for adapter in tested], progress)
-    for adapter in tested:
-        stages.record(settings, adapter.name, found)
+        found = stages.evaluate(settings, report.path, base, tested, progress, items=stages.ITEMS)
     screen.show(figures_table(found, {adapter.name: adapter.state for adapter in tested}))
     outcome["figures"] = {name: stages.numbers(figures) for name, figures in found.items()}
     live = found[active.name] if active else found["base"]

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from twin.cli import stages
-from twin.cli.folder import current_dataset, open_folder, training
+from twin.cli.folder import Training, current_dataset, open_folder, training
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, duration
 from twin.progress import Progress
@@ -41,13 +41,7 @@ def train(
         base = stages.prepare_base(settings, screen)
         run.stage("train")
         with screen.bar("Training") as progress:
-            listen = listener(screen, progress)
-
-            def on_event(event: dict[str, Any]) -> None:
-                listen(event)
-                run.beat()
-
-            adapter = stages.train(settings, dataset, base, on_event=on_event)
+            adapter = stages.train(settings, dataset, base, on_event=listener(screen, progress, run))
         run.detail["adapter"] = adapter.name
     manifest = stages.read_adapter(adapter.path)
     metrics = manifest["metrics"]
@@ -65,20 +59,20 @@ def with_minutes(settings: Settings, minutes: float | None) -> Settings:
     return settings.model_copy(update={"training": settings.training.model_copy(update={"minutes": minutes})})
 
 
-def listener(screen: Screen, progress: Progress) -> Any:
-    """What to do with the trainer's events: the estimate as a line, the rest into the bar."""
+def listener(screen: Screen, progress: Progress, run: Training) -> stages.Listener:
+    """What to do with the worker's events: the estimate as a line, the rest into the bar; each is a sign of life."""
 
     def listen(event: dict[str, Any]) -> None:
         if event["event"] == "estimate":
             screen.say(Text(estimate_line(event), style="dim"))
         elif event["event"] == "progress":
             progress(event["done"], event["total"], event["note"])
+        run.beat()
 
     return listen
 
 
 def estimate_line(event: dict[str, Any]) -> str:
-    return (
-        f"{event['examples']:,} examples, {event['tokens']:,} tokens an epoch; {event['trainable'] / 1e6:.1f} of {event['parameters'] / 1e6:.0f} "
-        f"million weights; {event['memory_gib']:.1f} GiB, {event['flops'] / 1e12:,.0f} TFLOP, about {duration(event['seconds'])} on {event['device']}"
-    )
+    weights = f"{event['trainable'] / 1e6:.1f} of {event['parameters'] / 1e6:.0f} million weights"
+    cost = f"{event['memory_gib']:.1f} GiB, {event['flops'] / 1e12:,.0f} TFLOP, about {duration(event['seconds'])} on {event['device']}"
+    return f"{event['examples']:,} examples, {event['tokens']:,} tokens an epoch; {weights}; {cost}"
