@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.batches import Row
+from trainer.lora import batch_loss
 from twin.settings import Training
 
 MICRO_TOKENS = {"cpu": 2_048, "cuda": 16_384}
@@ -32,24 +33,30 @@ class Estimate:
 
 def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
     """Sizes from the model and the rows, speed from one forward and backward pass over real rows."""
-    from trainer.train import batch_loss
+    import torch
 
-    parameters = sum(p.numel() for p in model.parameters())
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trainable, parameters = model.get_nb_trainable_parameters()  # counts packed 4-bit weights as what they stand for
     tokens = sum(len(row.ids) for row in rows)
     device = next(model.parameters()).device.type
-    longest = max(len(row.ids) for row in rows)
-    micro_tokens = max(MICRO_TOKENS.get(device, 2_048), longest)
     config = model.config
-    # Kept for the backward pass: about 34 bf16 values of the hidden size a token a layer, and the logits in fp32 twice.
-    activations = micro_tokens * (config.num_hidden_layers * config.hidden_size * 34 * 2 + 0.4 * config.vocab_size * 8)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    optimizer = trainable * 16  # fp32: copy, gradient, two moments
+    # Kept for the backward pass: about 34 bf16 values of the hidden size a token a layer, and the logits in fp32 twice.
+    activation = config.num_hidden_layers * config.hidden_size * 34 * 2 + 0.4 * config.vocab_size * 8
+    longest = max(len(row.ids) for row in rows)
+    micro_tokens = MICRO_TOKENS[device]
+    if device == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        micro_tokens = min(micro_tokens, int((0.8 * free - optimizer) / activation))
+    micro_tokens = max(micro_tokens, longest)
     probe = list(rows[: max(1, min(4, micro_tokens // longest))])
     speed = 0.0
     for _ in range(2):  # the first pass pays for buffers and kernels
         started = time.monotonic()
         summed, n = batch_loss(model, probe)
         (summed / n).backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
         speed = sum(len(row.ids) for row in probe) / (time.monotonic() - started)
     model.zero_grad(set_to_none=True)
     whole = tokens * training.epochs / speed
@@ -61,7 +68,7 @@ def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
         tokens=tokens,
         supervised=sum(len(row.targets) for row in rows),
         flops=4.0 * parameters * tokens * training.epochs,
-        memory_gib=(weights + trainable * 16 + activations) / 2**30,
+        memory_gib=(weights + optimizer + micro_tokens * activation) / 2**30,
         seconds=min(whole, training.minutes * 60) if training.minutes else whole,
         micro_tokens=micro_tokens,
     )

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.dataset import load_tokenizer, read_examples
 from trainer.examples import Example
+from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
 from twin.generator import Sampling
 from twin.progress import Progress, silent
@@ -29,6 +30,7 @@ from twin.turns import Renderer, Turn
 CONTEXTS = 5
 CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
 ANSWERS = 50
+ANSWERS_AT_ONCE = 25
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,12 @@ def evaluate(
     answers: int = ANSWERS,
     sampling: Sampling | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Figures of "base" and of each adapter (by its folder's name); `answers` holds what they said to held-out messages.
+    """Figures of "base" and of each adapter (by its folder's name), on `items` replies or as many as there are.
 
-    Raises InputError if the holdout is too small to say anything, ModelError if an adapter does not belong to the base.
+    "answers" holds what was said to `answers` held-out messages: {"asked", "real", "answer"} each. Raises InputError if the holdout is too small to say anything, ModelError if an adapter does not belong to the base.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     renderer = Renderer(load_tokenizer(base))
     chosen = choose_items(list(read_examples(dataset, "holdout")), renderer, items)
     if len(chosen) < CONTEXTS:
@@ -68,25 +66,16 @@ def evaluate(
             mend="Collect more history, or ask more contacts for consent.",
         )
     spoken = _spread(chosen, answers)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="sdpa", device_map={"": device}).eval()
-    for i, folder in enumerate(adapters):
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) if (folder / "manifest.json").exists() else None
-        if manifest is None:
-            raise ModelError(f"{folder.name} is not a complete adapter (no manifest.json).", mend="`twin adapters` lists those that are.")
-        if i == 0:
-            model = PeftModel.from_pretrained(model, folder, adapter_name=folder.name, autocast_adapter_dtype=False).eval()
-        else:
-            model.load_adapter(folder, adapter_name=folder.name, autocast_adapter_dtype=False)
+    model = _load(base, adapters)
     found: dict[str, dict[str, Any]] = {}
-    names = ["base", *(folder.name for folder in adapters)]
-    work = len(names) * (len(chosen) / CONTEXTS + len(spoken) / 10)
+    groups = list(_groups(chosen))
+    work = (1 + len(adapters)) * (len(groups) + len(spoken) / 10)
     done = 0.0
-    for name in names:
+    for number, name in enumerate(["base", *(folder.name for folder in adapters)]):
         scores: list[_Score] = []
-        with torch.inference_mode(), _speaking_as(model, name):
-            for group in _groups(chosen):
-                scores += _score_group(model, renderer, group)
+        with torch.inference_mode(), _speaking_as(model, number):
+            for group, counted in groups:
+                scores += _score_group(model, renderer, group)[:counted]
                 done += 1
                 progress(done, work, f"{name}: reading {len(scores)} of {len(chosen)}")
             progress(done, work, f"{name}: answering {len(spoken)} messages")
@@ -94,7 +83,7 @@ def evaluate(
             done += len(spoken) / 10
         found[name] = _figures(scores, said) | {
             "answers": [
-                {"message": item.context[-1].content, "owner": item.reply.content, "answer": answer}
+                {"asked": item.context[-1].content, "real": item.reply.content, "answer": answer}
                 for item, answer in zip(spoken, said, strict=True)
             ]
         }
@@ -113,8 +102,7 @@ def choose_items(holdout: Sequence[Example], renderer: Renderer, items: int) -> 
                 start -= 1
                 used += renderer.count(example.turns[start])
             every.append(Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target]))
-    chosen = _spread(every, items)
-    return chosen[: len(chosen) - len(chosen) % CONTEXTS]
+    return _spread(every, items)
 
 
 def _spread(every: Sequence[Item], wanted: int) -> list[Item]:
@@ -122,13 +110,14 @@ def _spread(every: Sequence[Item], wanted: int) -> list[Item]:
     return [every[i * len(every) // wanted] for i in range(wanted)]
 
 
-def _groups(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Fives whose members lie far apart, so that they come from different chats and times wherever there are enough."""
-    size = len(items) // CONTEXTS
-    for i in range(size):
-        group = [items[i + k * size] for k in range(CONTEXTS)]
-        random.Random(i).shuffle(group)
-        yield group
+def _groups(items: Sequence[Item]) -> Iterator[tuple[list[Item], int]]:
+    """Fives whose members lie far apart, so that they come from different chats and times wherever there are enough. The
+    first `counted` of a five are scored; a five that lacks members is filled up with others as mere contexts."""
+    apart = math.ceil(len(items) / CONTEXTS)
+    for i in range(apart):
+        own = list(range(i, len(items), apart))
+        others = [j for j in range(len(items)) if j not in own][: CONTEXTS - len(own)]
+        yield [items[j] for j in (*own, *others)], len(own)
 
 
 @dataclass(frozen=True)
@@ -175,29 +164,29 @@ def _score_group(model: Any, renderer: Renderer, group: Sequence[Item]) -> list[
 
 
 def _answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[str]:
-    """One sampled answer an item, in batches padded on the left."""
+    """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared."""
     import torch
+    from transformers import GenerationConfig
 
     tokenizer: Any = renderer.tokenizer
     prompts = [renderer.prompt(item.context) for item in items]
     device = next(model.parameters()).device
-    torch.manual_seed(sampling.seed or 0)
+    named = model.generation_config.eos_token_id
+    ends = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+    config = GenerationConfig(
+        do_sample=sampling.temperature > 0, max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **drawn
+    )
     said = []
-    for at in range(0, len(prompts), 25):
-        batch = prompts[at : at + 25]
-        longest = max(map(len, batch))
-        ids = torch.tensor([[tokenizer.eos_token_id] * (longest - len(p)) + p for p in batch], device=device)
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device)
-        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=min(sampling.max_new_tokens, 64),
-            pad_token_id=tokenizer.eos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            **(drawn if sampling.temperature > 0 else {"do_sample": False}),
-        )
-        said += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in out]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(sampling.seed or 0)
+        for at in range(0, len(prompts), ANSWERS_AT_ONCE):
+            batch = prompts[at : at + ANSWERS_AT_ONCE]
+            longest = max(map(len, batch))
+            ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in batch], device=device)
+            mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device)
+            out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+            said += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in out]
     return said
 
 
@@ -219,11 +208,41 @@ def _figures(scores: Sequence[_Score], said: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _speaking_as(model: Any, name: str) -> Any:
-    """A context in which the model is the base or one of its adapters."""
-    from contextlib import nullcontext
+def _load(base: Path, adapters: Sequence[Path]) -> Any:
+    """The base model with all adapters in it, as "a1", "a2", ... (PEFT's names may hold no dot)."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
-    if name != "base":
-        model.set_adapter(name)
+    for folder in adapters:
+        _check(folder, base)
+    logging.disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="sdpa", device_map={"": device})
+    for number, folder in enumerate(adapters, 1):
+        if number == 1:
+            model = PeftModel.from_pretrained(model, folder, adapter_name="a1", autocast_adapter_dtype=False)
+        else:
+            model.load_adapter(folder, adapter_name=f"a{number}", autocast_adapter_dtype=False)
+    return model.eval()
+
+
+def _check(adapter: Path, base: Path) -> None:
+    try:
+        trained_on = json.loads((adapter / "manifest.json").read_text(encoding="utf-8"))["base"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ModelError(f"{adapter.name} is not a complete adapter.", mend="`twin adapters` lists those that are.") from exc
+    if trained_on != {"name": base_name(base), "tokenizer": tokenizer_hash(base)}:
+        raise ModelError(
+            f"Adapter {adapter.name} was trained on {trained_on['name']} or with another tokenizer, not on {base_name(base)} as it is now.",
+            mend="Set TWIN_MODEL__BASE back or train a new adapter.",
+        )
+
+
+def _speaking_as(model: Any, number: int) -> Any:
+    """A context in which the model is the base (0) or its adapter of this number."""
+    if number:
+        model.set_adapter(f"a{number}")
         return nullcontext()
     return model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
