@@ -4,7 +4,7 @@ import { el, icon, svg } from "./dom.js";
 import { richText } from "./richtext.js";
 import { mediaName, preview, serviceText, sizeOf, timeOf } from "./words.js";
 
-const TAIL = "M0 17C4 17 8 14.5 8 7V0c0 9 3 14 9 17z";
+const TAIL = "M9 17H1C.1 17-.3 15.8.5 15.2 4.8 12.2 7.4 8 8 2V0h1z";
 const TICK = "M1.5 6.5l3.5 3.5 7-8.5";
 const TICKS = "M1.5 6.5l3.5 3.5 7-8.5M8.5 9l1.2 1.2 7-8.5";
 const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
@@ -15,7 +15,8 @@ export function bubble(message, view) {
   if (message.service) return el("li", { class: "service", testid: "service", data: { uid: message.uid } }, el("span", {}, serviceText(message)));
   const out = message.from === view.account;
   const jumbo = isJumbo(message);
-  const classes = ["message", out ? "out" : "in", view.first && "first", view.last && "last", jumbo && "jumbo", message.media && "with-media"];
+  const bare = isPicture(message.media) && !message.text && message.reply_to === null && message.forwarded_from === null;
+  const classes = ["message", out ? "out" : "in", view.first && "first", view.last && "last", jumbo && "jumbo", bare && "bare", message.keyboard.length && "with-keys"];
   const item = el(
     "li",
     {
@@ -30,12 +31,16 @@ export function bubble(message, view) {
     el(
       "div",
       { class: "stack" },
-      el("div", { class: "bubble" }, content(message, view, out), view.last && !jumbo && svg("tail", "0 0 17 17", TAIL)),
+      el("div", { class: "bubble" }, content(message, view, out), view.last && !jumbo && !bare && svg("tail", "0 0 9 17", TAIL)),
       message.keyboard.length > 0 && keyboard(message, view),
     ),
     actions(message, view),
   );
   return item;
+}
+
+function isPicture(media) {
+  return Boolean(media && media.size && PICTURES.has(media.mime_type) && !["document", "sticker"].includes(media.kind));
 }
 
 export function isJumbo(message) {
@@ -53,9 +58,11 @@ function content(message, view, out) {
   const text = el("div", { class: "text", testid: "message-text", dir: "auto" });
   if (message.text) text.append(richText(message.text, message.entities, view.act.command));
   const reactions = Object.values(message.reactions).flat();
-  if (reactions.length) text.append(chips(message, view, reactions));
-  text.append(meta(message, view, out));
-  parts.push(text);
+  if (reactions.length) parts.push(text, el("div", { class: "foot" }, chips(message, view, reactions), meta(message, view, out)));
+  else {
+    text.append(meta(message, view, out));
+    parts.push(text);
+  }
   return parts;
 }
 
@@ -106,7 +113,7 @@ function media(message, view) {
       image.height = file.height;
     }
     if (file.kind === "sticker") return el("div", { class: "sticker" }, image);
-    if (file.kind !== "document") return el("button", { type: "button", class: "picture", "aria-label": `Show ${name}`, onclick: () => view.act.show(message) }, image);
+    if (isPicture(file)) return el("button", { type: "button", class: "picture", "aria-label": `Show ${name}`, onclick: () => view.act.show(message) }, image);
   }
   if (file.kind === "sticker") return el("div", { class: "sticker" }, file.emoji || "🖼");
   if (file.size && ["voice", "audio"].includes(file.kind)) return el("audio", { controls: true, preload: "none", src: file.url, "aria-label": name });

@@ -33,6 +33,9 @@ export class Composer {
       el("div", { class: "line" }, button("Attach a picture or file", "attach", { testid: "attach", onclick: () => this.file.click() }), el("div", { class: "field" }, this.input, this.slash), this.go),
       this.file,
     );
+    document.addEventListener("pointerdown", (event) => {
+      if (!this.root.contains(event.target)) this.list.hidden = true;
+    });
     this.root.addEventListener("dragover", (event) => event.preventDefault());
     this.root.addEventListener("drop", (event) => {
       event.preventDefault();

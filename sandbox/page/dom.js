@@ -67,5 +67,5 @@ function initials(name) {
 
 export function avatar(peer) {
   const colour = Math.abs(peer.id) % 7;
-  return el("span", { class: `avatar tint-${colour}`, "aria-hidden": "true" }, peer.is_bot ? icon("sparkle") : initials(peer.name) || "?");
+  return el("span", { class: `avatar tint-${peer.is_bot ? "bot" : colour}`, "aria-hidden": "true" }, peer.is_bot ? icon("sparkle") : initials(peer.name) || "?");
 }
