@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, get_args
@@ -22,6 +23,7 @@ from sandbox.world import BusinessConnection, Media, Message, World
 LoginCode = Callable[[str], str | None]  # phone number -> the code that was sent to it last
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}  # what a browser may show in place; SVG can carry scripts
+MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 SOUNDS = {"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "video/mp4", "video/webm"}
 
 
@@ -341,11 +343,14 @@ def _media(given: Any) -> Media:
         content = base64.b64decode(_text(given, "content_base64"), validate=True)
     except binascii.Error:
         raise BadCall("`content_base64` is not base64.") from None
+    mime_type = _text(given, "mime_type", default="application/octet-stream")
+    if not MIME_TYPE.fullmatch(mime_type):  # it becomes a header
+        raise BadCall("`mime_type` must look like image/png.")
     numbers = {name: _integer(given, name) for name in ("width", "height", "duration") if name in given}
     return Media(
         kind=_text(given, "kind"),
         content=content,
-        mime_type=_text(given, "mime_type", default="application/octet-stream"),
+        mime_type=mime_type,
         file_name=_text(given, "file_name") if given.get("file_name") else None,
         emoji=_text(given, "emoji") if given.get("emoji") else None,
         **numbers,
