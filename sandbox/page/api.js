@@ -1,5 +1,7 @@
 // The control API. A refusal becomes an Error whose message is the server's sentence.
 
+const RECONNECT_MS = 1000;
+
 async function call(path, body) {
   const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   let response;
@@ -29,11 +31,17 @@ export const api = {
   block: (account, other, blocked) => call("block", { account, other, blocked }),
 };
 
-// The browser reconnects by itself and resumes with Last-Event-ID; `onLink(up)` tells how it stands.
+// Every event after the position `after`, also over a lost connection; `onLink(up)` tells how it stands.
 export function listen(after, onEvent, onLink) {
   const source = new EventSource(`/api/events?after=${after}`);
   source.onopen = () => onLink(true);
-  source.onerror = () => onLink(false);
-  source.onmessage = (message) => onEvent(JSON.parse(message.data));
-  window.addEventListener("pagehide", () => source.close());
+  source.onmessage = (message) => {
+    after = message.lastEventId;
+    onEvent(JSON.parse(message.data));
+  };
+  source.onerror = () => {
+    onLink(false);
+    // Most of the time the browser tries again by itself, but not after every kind of failure.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(after, onEvent, onLink), RECONNECT_MS);
+  };
 }

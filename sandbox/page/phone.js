@@ -42,6 +42,8 @@ export class Phone {
 
   // After a gap in the events that could not be filled.
   async reload() {
+    this.newest = 0; // it may be another server now, which counts from the beginning
+    this.touched.clear();
     await this.loadList();
     if (this.other !== null) await this.chat.open();
   }
