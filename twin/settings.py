@@ -73,7 +73,7 @@ class Training(Group):
     r: Annotated[int, Field(description="LoRA rank.", ge=1)] = 16
     alpha: Annotated[int, Field(description="LoRA alpha.", ge=1)] = 32
     dropout: Annotated[float, Field(description="LoRA dropout.", ge=0, lt=1)] = 0.0
-    learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate.")] = 4e-4
+    learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate.")] = 2e-4
     epochs: Annotated[float, Field(description="Passes over the data, unless the minutes are over first.", gt=0)] = 3.0
     minutes: Annotated[float | None, Field(description="Training budget; the schedule fits into it.", gt=0)] = None
     batch_tokens: Annotated[int, Field(description="Tokens between two optimiser steps.", ge=256)] = 4096
