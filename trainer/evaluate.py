@@ -54,7 +54,8 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Figures of "base" and of each adapter (by its folder's name), on `items` replies or as many as there are.
 
-    "answers" holds what was said to `answers` held-out messages: {"asked", "real", "answer"} each. Raises InputError if the holdout is too small to say anything, ModelError if an adapter does not belong to the base.
+    "answers" holds what was said to `answers` held-out messages: {"message", "owner", "answer"} each.
+    Raises InputError if the holdout is too small to say anything, ModelError if an adapter does not belong to the base.
     """
     import torch
 
@@ -83,7 +84,7 @@ def evaluate(
             done += len(spoken) / 10
         found[name] = _figures(scores, said) | {
             "answers": [
-                {"asked": item.context[-1].content, "real": item.reply.content, "answer": answer}
+                {"message": item.context[-1].content, "owner": item.reply.content, "answer": answer}
                 for item, answer in zip(spoken, said, strict=True)
             ]
         }

@@ -98,10 +98,10 @@ async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> A
 
 async def counts(connection: AsyncConnection, *, channel: str | None = None) -> dict[int, tuple[int, int]]:
     """dialog id -> (messages, of which the owner's), of all channels or of one."""
-    query = select(messages.c.dialog_id, func.count(), func.sum(messages.c.out)).where(messages.c.deleted_at.is_(None))
+    query = select(messages.c.dialog_id, func.count(), func.count().filter(messages.c.out)).where(messages.c.deleted_at.is_(None))
     if channel is not None:
         query = query.where(messages.c.channel == channel)
-    return {row[0]: (row[1], int(row[2] or 0)) for row in await connection.execute(query.group_by(messages.c.dialog_id))}
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(query.group_by(messages.c.dialog_id))}
 
 
 def _is(channel: str, dialog_id: int, message_id: int) -> tuple[Any, ...]:

@@ -1,0 +1,50 @@
+"""What holds for every test: nothing dials out, and the sample model is converted once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EGRESS = ROOT / "tests" / "egress"
+EGRESS_LOG = Path(tempfile.mkdtemp(prefix="twin-egress-")) / "attempts"
+
+EGRESS_LOG.touch()
+os.environ["EGRESS_LOG"] = str(EGRESS_LOG)
+os.environ["PYTHONPATH"] = os.pathsep.join([str(EGRESS), *filter(None, [os.environ.get("PYTHONPATH")])])  # for subprocesses
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads make shared cores ten times slower
+os.environ.setdefault("TWIN_MODELS", str(ROOT / "build" / "models"))
+
+
+def _audit_this_process() -> None:
+    spec = importlib.util.spec_from_file_location("egress_audit", EGRESS / "sitecustomize.py")
+    assert spec
+    assert spec.loader
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+_audit_this_process()
+
+
+@pytest.fixture(autouse=True)
+def nothing_dials_out() -> Iterator[None]:
+    """Fails the test in which this process, or one that it started, tried to reach beyond loopback."""
+    before = EGRESS_LOG.stat().st_size
+    yield
+    attempts = EGRESS_LOG.read_bytes()[before:].decode()
+    assert not attempts, f"Something tried to reach beyond this machine:\n{attempts}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tells what was tried outside any test, such as by a process that lived longer than its test."""
+    attempts = EGRESS_LOG.read_text()
+    if attempts and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line(f"Something tried to reach beyond this machine:\n{attempts}")
+    shutil.rmtree(EGRESS_LOG.parent, ignore_errors=True)
