@@ -49,6 +49,7 @@ def serve_env(settings: Settings, base: Path, environ: Mapping[str, str] = os.en
     env |= {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_HOST_IP": "127.0.0.1",  # else it finds out its address by a socket towards a public one
         "DO_NOT_TRACK": "1",
         "PYTHONSAFEPATH": "1",  # `-m` must not find packages in the working directory
     }

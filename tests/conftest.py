@@ -35,15 +35,21 @@ _audit_this_process()
 @pytest.fixture(autouse=True)
 def nothing_dials_out() -> Iterator[None]:
     """Fails the test in which this process, or one that it started, tried to reach beyond loopback."""
-    before = EGRESS_LOG.stat().st_size
     yield
-    attempts = EGRESS_LOG.read_bytes()[before:].decode()
+    attempts = _new_attempts()
     assert not attempts, f"Something tried to reach beyond this machine:\n{attempts}"
+
+
+def _new_attempts(told: list[int] = [0]) -> str:  # noqa: B006 - how much of the file was told already
+    """What was tried since the last call: also by fixtures that were set up before the test's own."""
+    attempts = EGRESS_LOG.read_bytes()[told[0] :]
+    told[0] += len(attempts)
+    return attempts.decode()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tells what was tried outside any test, such as by a process that lived longer than its test."""
-    attempts = EGRESS_LOG.read_text()
+    attempts = _new_attempts()
     if attempts and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         session.config.get_terminal_writer().line(f"Something tried to reach beyond this machine:\n{attempts}")
