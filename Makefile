@@ -30,10 +30,8 @@ test: venv
 	@exec bash deploy/pytest.sh $(ARGS)
 
 lint: venv
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=0; for check in "ruff format --check ." "ruff check ." mypy lint-imports; do \
+	  echo "== $$check"; $(BIN)/$$check || failed=1; done; exit $$failed
 
 bench: venv
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done

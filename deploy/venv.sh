@@ -83,8 +83,8 @@ if [ "$(cat "$STAMP" 2>/dev/null)" = "$WANTED" ] && [ -x "$VENV/bin/twin" ]; the
 
 if ! recent "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
   PYTHON=$(find_python) || exit 1
-  echo "venv: making $VENV with $("$PYTHON" --version) for this machine ($MACHINE); 2 minutes and 3 GB, most of it downloads"
-  [ "$MACHINE" = gpu ] && echo "venv: with a card it is about 10 GB: torch and vLLM with CUDA"
+  echo "venv: making $VENV with $("$PYTHON" --version) for this machine ($MACHINE); 3 minutes and 5 GB of disk"
+  [ "$MACHINE" = gpu ] && echo "venv: with a card it is about 12 GB: torch and vLLM with CUDA"
   make_venv "$PYTHON"
 else
   echo "venv: bringing $VENV up to date"
