@@ -15,15 +15,15 @@ from typing import Any
 
 from twin.errors import TwinError
 
-STOP_SECONDS = 3.0  # from asking a child to end to killing it: Ctrl-C must be done within 5
+STOP_SECONDS = 4.5  # from asking children to end to killing them: vLLM takes up to 4, and Ctrl-C must be done within 5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Child = subprocess.Popen[str]
 
 
 def python(module: str, *arguments: object) -> list[str]:
-    """The command line of a module in this interpreter."""
-    return [sys.executable, "-m", module, *map(str, arguments)]
+    """The command line of a module in this interpreter. -P: a folder of the data folder must not pass for a package."""
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
 def start(command: Sequence[str], *, log: Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Child:

@@ -31,7 +31,7 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def call(**options: Any) -> Any:
         data = Path(options.get("data") or os.environ.get("TWIN_DATA") or "data")
-        screen = Screen(as_json=bool(options.get("as_json")))
+        screen = Screen(as_json=bool(options.get("as_json") or options.get("script")))
         try:
             return command(**options)
         except TwinError as exc:

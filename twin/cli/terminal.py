@@ -37,7 +37,7 @@ class Screen:
 
     def say(self, what: RenderableType) -> None:
         """A line for the person who watches."""
-        self.err.print(what)
+        self.err.print(what, soft_wrap=not self.err.is_terminal)
 
     def show(self, *what: RenderableType, sep: str = " ") -> None:
         """Part of the result, for a person; with --json nothing, `result` holds it all."""
