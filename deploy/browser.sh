@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# The browser tests drive a Chromium of the system; playwright's own download is not needed.
+# The browser tests drive the system's Chromium, found as `chromium`; playwright's own download is not needed.
 set -uo pipefail
+cd "$(dirname "$0")/.."
 
 find_browser() {
+  command -v chromium >/dev/null && return
   local name
-  for name in chromium chromium-browser google-chrome-stable google-chrome; do
-    command -v "$name" && return
+  for name in chromium-browser google-chrome-stable google-chrome; do
+    if command -v "$name" >/dev/null; then
+      ln -sf "$(command -v "$name")" .venv/bin/chromium # deploy/pytest.sh looks there first
+      return
+    fi
   done
   return 1
 }
 
-if find_browser >/dev/null; then exit 0; fi
+if find_browser; then exit 0; fi
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "browser: installing chromium (about a minute)"
   log=$(mktemp)
   if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } >"$log" 2>&1 \
-    && find_browser >/dev/null; then
+    && find_browser; then
     rm -f "$log"
     exit 0
   fi

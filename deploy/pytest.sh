@@ -2,6 +2,7 @@
 # pytest where only loopback exists, if this machine allows to make such a place; tests/conftest.py audits connections either way.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+export PATH=$PWD/.venv/bin:$PATH
 
 alone=()
 for candidate in "unshare --net" "unshare --net --map-root-user"; do
