@@ -57,11 +57,11 @@ async function start() {
     });
   setUpTabs(phones);
   const filled = fill(world, phones);
-  listenTo(world, phones); // from the event after which `world` was read, so that nothing falls between
+  listenTo(world, phones, filled); // from the event after which `world` was read, so that nothing falls between
   await filled;
 }
 
-function listenTo(world, phones) {
+function listenTo(world, phones, filled) {
   const state = byId("link-state");
   const all = Object.values(phones);
   const handle = (event) => {
@@ -72,7 +72,8 @@ function listenTo(world, phones) {
     world.handle(event);
     for (const phone of all) phone.handle(event);
   };
-  listen(world.stream, handle, (up) => {
+  listen(world.stream, handle, async (up) => {
+    if (up) await filled;
     state.textContent = up ? "live" : "reconnecting…";
     state.dataset.up = String(up);
   });

@@ -31,14 +31,14 @@ export class ChatList {
     const others = new Set([...this.rows.keys(), ...phone.always()]);
     const sorted = [...others]
       .filter((other) => !wanted || phone.peerOf(other).name.toLowerCase().includes(wanted))
-      .sort((a, b) => this.order(b) - this.order(a));
+      .sort((a, b) => (this.order(b) > this.order(a) ? 1 : -1));
     this.list.replaceChildren(...sorted.map((other) => this.row(other)));
     if (!sorted.length) this.list.append(el("li", { class: "nothing" }, "No chats found"));
   }
 
   order(other) {
     const last = this.rows.get(other)?.last;
-    return last ? last.date + last.uid / 1e9 : 0;
+    return last ? last.date + last.uid / 1e9 : Infinity; // offered and still empty: on top, where it is found
   }
 
   row(other) {

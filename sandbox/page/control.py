@@ -1,29 +1,36 @@
-"""The control API under /api/: all that the page does, and what demo scripts and tests need besides. JSON in, JSON out."""
+"""The control API under /api/: all that the page does, and what demo scripts and tests need besides. JSON in, JSON out.
+
+    GET  health | world | chats/{account} | chats/{account}/{other}?limit=&before= | media/{uid} | faults
+         login_code?phone=  events?after=        (server-sent events; `stream` of /api/world is the position to start from)
+    POST send        {from, to, text, entities?, media?, reply_to?, reply_markup?}
+         edit        {account, message, text}        delete      {account, messages}
+         press       {account, message, data}        react       {account, message, emoji}
+         typing      {from, to, action?}             read        {account, other}
+         connect     {account, bot, rights?}         disconnect  {account}
+         block       {account, other, blocked?}      faults      {add?, clear?}
+
+`message` is a uid, as in every message here. What cannot be done is answered with {"error": a sentence, "code"}.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, get_args
 
 from aiohttp import web
 
 from sandbox.botapi.spans import detected, trim
-from sandbox.faults import Action, Fault, Faults
+from sandbox.faults import Faults
+from sandbox.page.calls import entities_of, fault_of, integer, media_of, number, read_body, text_of
 from sandbox.page.guard import BadCall
 from sandbox.page.reads import ReadMarks
 from sandbox.page.stream import EventStream
 from sandbox.page.wire import Json, account_json, commands_json, connection_json, group_json, message_json
-from sandbox.world import BusinessConnection, Media, Message, World
+from sandbox.world import BusinessConnection, Message, World
 
 LoginCode = Callable[[str], str | None]  # phone number -> the code that was sent to it last
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/webp"}  # what a browser may show in place; SVG can carry scripts
-MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 SOUNDS = {"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "video/mp4", "video/webm"}
 
 
@@ -87,7 +94,7 @@ class Control:
 
     async def chats(self, request: web.Request) -> web.Response:
         """The chat list of one account, newest first."""
-        account_id = self.world.account(_number(request.match_info["account"], "account")).id
+        account_id = self.world.account(number(request.match_info["account"], "account")).id
         rows = []
         for other_id in self.world.dialogs(account_id):
             last = self.world.history(account_id, other_id)[-1]
@@ -96,13 +103,13 @@ class Control:
 
     async def history(self, request: web.Request) -> web.Response:
         """One page of a chat, oldest first: the newest `limit` messages, or those before the uid `before`."""
-        account_id = self.world.account(_number(request.match_info["account"], "account")).id
-        other_id = self._peer(_number(request.match_info["other"], "other"))
-        limit = min(_number(request.query.get("limit", "60"), "limit"), 500)
+        account_id = self.world.account(number(request.match_info["account"], "account")).id
+        other_id = self._peer(number(request.match_info["other"], "other"))
+        limit = min(number(request.query.get("limit", "60"), "limit"), 500)
         messages = self.world.history(account_id, other_id)
         end = len(messages)
         if "before" in request.query:
-            before = _number(request.query["before"], "before")
+            before = number(request.query["before"], "before")
             while end and messages[end - 1].uid >= before:
                 end -= 1
         page = messages[max(0, end - limit) : end]
@@ -118,7 +125,7 @@ class Control:
         )
 
     async def media(self, request: web.Request) -> web.Response:
-        media = self._message(_number(request.match_info["uid"], "uid")).media
+        media = self._message(number(request.match_info["uid"], "uid")).media
         if media is None:
             raise BadCall("This message has no file.", status=404, code="NOT_FOUND")
         shown = media.mime_type in PICTURES | SOUNDS
@@ -137,33 +144,33 @@ class Control:
     # --- doing ---
 
     async def send(self, request: web.Request) -> web.Response:
-        call = await _body(request)
-        text, entities = trim(_text(call, "text", default=""), _entities(call))
-        reply_to = _integer(call, "reply_to") if call.get("reply_to") is not None else None
+        call = await read_body(request)
+        text, entities = trim(text_of(call, "text", default=""), entities_of(call))
+        reply_to = integer(call, "reply_to") if call.get("reply_to") is not None else None
         if reply_to is not None:
             self._message(reply_to)
         message = self.world.send(
-            self.world.account(_integer(call, "from")).id,
-            self._peer(_integer(call, "to")),
+            self.world.account(integer(call, "from")).id,
+            self._peer(integer(call, "to")),
             text,
             entities=detected(text, entities),
-            media=_media(call["media"]) if call.get("media") is not None else None,
+            media=media_of(call["media"]) if call.get("media") is not None else None,
             reply_to=reply_to,
             reply_markup=call.get("reply_markup"),
         )
         return web.json_response({"message": message_json(message)})
 
     async def edit(self, request: web.Request) -> web.Response:
-        call = await _body(request)
+        call = await read_body(request)
         message = self._own_message(call)
-        text, entities = trim(_text(call, "text"), _entities(call))
+        text, entities = trim(text_of(call, "text"), entities_of(call))
         self.world.edit(message, text=text, entities=detected(text, entities), reply_markup=message.reply_markup)
         return web.json_response({"message": message_json(message)})
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete for both sides; either side may, as in Telegram's private chats."""
-        call = await _body(request)
-        account_id = self.world.account(_integer(call, "account")).id
+        call = await read_body(request)
+        account_id = self.world.account(integer(call, "account")).id
         uids = call.get("messages")
         if not isinstance(uids, list) or not all(isinstance(uid, int) for uid in uids):
             raise BadCall("`messages` must be a list of uids.")
@@ -174,18 +181,18 @@ class Control:
         return web.json_response({"deleted": len(messages)})
 
     async def press(self, request: web.Request) -> web.Response:
-        call = await _body(request)
-        account_id = self.world.account(_integer(call, "account")).id
-        message = self._message(_integer(call, "message"))
+        call = await read_body(request)
+        account_id = self.world.account(integer(call, "account")).id
+        message = self._message(integer(call, "message"))
         if not self._sees(account_id, message):
             raise BadCall("This account is not in that chat.", status=403, code="FORBIDDEN")
-        return web.json_response({"press": self.world.press(account_id, message, _text(call, "data")).id})
+        return web.json_response({"press": self.world.press(account_id, message, text_of(call, "data")).id})
 
     async def react(self, request: web.Request) -> web.Response:
         """Set this account's reactions on a message; an empty list withdraws them."""
-        call = await _body(request)
-        account_id = self.world.account(_integer(call, "account")).id
-        message = self._message(_integer(call, "message"))
+        call = await read_body(request)
+        account_id = self.world.account(integer(call, "account")).id
+        message = self._message(integer(call, "message"))
         emoji = call.get("emoji")
         if not isinstance(emoji, list) or not all(isinstance(one, str) for one in emoji):
             raise BadCall("`emoji` must be a list of texts.")
@@ -195,15 +202,15 @@ class Control:
         return web.json_response({"message": message_json(message)})
 
     async def typing(self, request: web.Request) -> web.Response:
-        call = await _body(request)
-        sender_id, receiver_id = self.world.account(_integer(call, "from")).id, self._peer(_integer(call, "to"))
-        self.world.typing(sender_id, receiver_id, _text(call, "action", default="typing"))
+        call = await read_body(request)
+        sender_id, receiver_id = self.world.account(integer(call, "from")).id, self._peer(integer(call, "to"))
+        self.world.typing(sender_id, receiver_id, text_of(call, "action", default="typing"))
         return web.json_response({"ok": True})
 
     async def read(self, request: web.Request) -> web.Response:
         """The account has this chat open and has seen all of it. Nothing happens where nothing was unread."""
-        call = await _body(request)
-        account_id, other_id = self.world.account(_integer(call, "account")).id, self._peer(_integer(call, "other"))
+        call = await read_body(request)
+        account_id, other_id = self.world.account(integer(call, "account")).id, self._peer(integer(call, "other"))
         unread = self.reads.unread(account_id, other_id)
         if unread:
             ids = self.world.history(account_id, other_id)[-1].ids
@@ -212,8 +219,8 @@ class Control:
 
     async def connect(self, request: web.Request) -> web.Response:
         """Make the bot the account's business bot. Telegram allows one, so another one's connection ends."""
-        call = await _body(request)
-        account, bot = self.world.account(_integer(call, "account")), self.world.account(_integer(call, "bot"))
+        call = await read_body(request)
+        account, bot = self.world.account(integer(call, "account")), self.world.account(integer(call, "bot"))
         if not bot.is_bot or account.is_bot:
             raise BadCall("`account` must be a person and `bot` a bot.")
         rights = call.get("rights", {"can_reply": True, "can_read_messages": True})
@@ -231,7 +238,7 @@ class Control:
         return web.json_response({"connection": connection_json(connection)})
 
     async def disconnect(self, request: web.Request) -> web.Response:
-        account_id = self.world.account(_integer(await _body(request), "account")).id
+        account_id = self.world.account(integer(await read_body(request), "account")).id
         current = self.world.connection_of(account_id)
         if current is None:
             raise BadCall("This account has no business bot.", code="NOT_CONNECTED")
@@ -241,8 +248,8 @@ class Control:
 
     async def block(self, request: web.Request) -> web.Response:
         """`account` refuses what `other` sends, or (`"blocked": false`) takes it again."""
-        call = await _body(request)
-        account, other = self.world.account(_integer(call, "account")), self.world.account(_integer(call, "other"))
+        call = await read_body(request)
+        account, other = self.world.account(integer(call, "account")), self.world.account(integer(call, "other"))
         blocked = call.get("blocked", True)
         if not isinstance(blocked, bool):
             raise BadCall("`blocked` must be true or false.")
@@ -254,11 +261,11 @@ class Control:
 
     async def change_faults(self, request: web.Request) -> web.Response:
         """`{"clear": true}` drops all rules, `{"add": {"method", "action", "arg", "skip", "times"}}` adds one (or a list)."""
-        call = await _body(request)
+        call = await read_body(request)
         if not {"add", "clear"} & set(call):
             raise BadCall("Give `add`, `clear` or both.")
         added = call.get("add", [])
-        rules = [_fault(item) for item in (added if isinstance(added, list) else [added])]
+        rules = [fault_of(item) for item in (added if isinstance(added, list) else [added])]
         if call.get("clear"):
             self.faults.clear()
         for rule in rules:
@@ -277,7 +284,7 @@ class Control:
         return message
 
     def _own_message(self, call: Json) -> Message:
-        account_id, message = self.world.account(_integer(call, "account")).id, self._message(_integer(call, "message"))
+        account_id, message = self.world.account(integer(call, "account")).id, self._message(integer(call, "message"))
         if message.sender_id != account_id:
             raise BadCall("Only its sender can edit a message.", status=403, code="MESSAGE_AUTHOR_REQUIRED")
         return message
@@ -293,75 +300,3 @@ def contact_ids(world: World, owner_id: int) -> list[int]:
     """People with whom the owner has a private chat, most messages first; then all other people."""
     people = [a.id for a in world.accounts.values() if not a.is_bot and a.id != owner_id]
     return sorted(people, key=lambda other_id: -len(world.history(owner_id, other_id)))
-
-
-# --- reading a call ---------------------------------------------------------------------------------------------------
-
-
-async def _body(request: web.Request) -> Json:
-    try:
-        call = await request.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise BadCall("The body is not JSON.") from None
-    if not isinstance(call, dict):
-        raise BadCall("The body must be a JSON object.")
-    return call
-
-
-def _number(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadCall(f"`{name}` must be a number.") from None
-
-
-def _integer(call: Json, name: str) -> int:
-    value = call.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadCall(f"`{name}` must be a whole number.")
-    return value
-
-
-def _text(call: Json, name: str, *, default: str | None = None) -> str:
-    value = call.get(name, default)
-    if not isinstance(value, str):
-        raise BadCall(f"`{name}` must be a text.")
-    return value
-
-
-def _entities(call: Json) -> list[Json]:
-    given = call.get("entities", [])
-    if not isinstance(given, list) or not all(isinstance(e, dict) and {"type", "offset", "length"} <= set(e) for e in given):
-        raise BadCall("`entities` must be a list of {type, offset, length}.")
-    return given
-
-
-def _media(given: Any) -> Media:
-    if not isinstance(given, dict):
-        raise BadCall("`media` must be an object with `kind` and `content_base64`.")
-    try:
-        content = base64.b64decode(_text(given, "content_base64"), validate=True)
-    except binascii.Error:
-        raise BadCall("`content_base64` is not base64.") from None
-    mime_type = _text(given, "mime_type", default="application/octet-stream")
-    if not MIME_TYPE.fullmatch(mime_type):  # it becomes a header
-        raise BadCall("`mime_type` must look like image/png.")
-    numbers = {name: _integer(given, name) for name in ("width", "height", "duration") if name in given}
-    return Media(
-        kind=_text(given, "kind"),
-        content=content,
-        mime_type=mime_type,
-        file_name=_text(given, "file_name") if given.get("file_name") else None,
-        emoji=_text(given, "emoji") if given.get("emoji") else None,
-        **numbers,
-    )
-
-
-def _fault(given: Any) -> Fault:
-    if not isinstance(given, dict) or not {"method", "action"} <= set(given) <= {"method", "action", "arg", "skip", "times"}:
-        raise BadCall("A fault is {method, action} and, if you like, arg, skip and times.")
-    action: Any = given["action"]
-    if action not in get_args(Action):
-        raise BadCall(f"`action` must be one of {', '.join(get_args(Action))}.")
-    counts = {name: _integer(given, name) for name in ("skip", "times") if name in given}
-    return Fault(_text(given, "method"), action, given.get("arg"), **counts)

@@ -42,7 +42,7 @@ class View:
 
     async def shot(self, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        await self.page.screenshot(path=self.folder / f"{name}.png")
+        await self.page.screenshot(path=self.folder / f"{name}.png", animations="disabled")
 
     async def go(self, query: str = "") -> None:
         await self.page.goto(f"{self.scene.page.base_url}/{query}")
