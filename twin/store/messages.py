@@ -48,7 +48,9 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
 
 
 async def edit(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int, text: str, at: datetime) -> None:
-    await connection.execute(update(messages).where(*_is(channel, dialog_id, message_id)).values(text=text, edited_at=at))
+    """What was marked deleted stays without words."""
+    kept = *_is(channel, dialog_id, message_id), messages.c.deleted_at.is_(None)
+    await connection.execute(update(messages).where(*kept).values(text=text, edited_at=at))
 
 
 async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int, message_ids: Sequence[int], at: datetime) -> None:
