@@ -7,6 +7,7 @@ A command is a module of `twin.cli.commands` with a Typer `app`. It is imported 
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from typing import Any
 
@@ -65,4 +66,5 @@ def _twin() -> None:
 def main() -> None:
     # Being told to end is like Ctrl-C: whatever was started is stopped, whatever was held is freed.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars would run through ours
     app(prog_name="twin")

@@ -53,16 +53,12 @@ def main() -> int:
             )
             tell("done", result=str(out))
         else:
-            from trainer.evaluate import evaluate
+            from trainer.evaluate import ANSWERS, evaluate
 
             adapters = [Path(path) for path in order["adapters"]]
+            items, sampling = order["items"], Sampling(**order["sampling"])
             found = evaluate(
-                Path(order["dataset"]),
-                Path(order["base"]),
-                adapters,
-                progress,
-                items=order["items"],
-                sampling=Sampling(**order["sampling"]),
+                Path(order["dataset"]), Path(order["base"]), adapters, progress, items=items, answers=min(items, ANSWERS), sampling=sampling
             )
             tell("done", result=found)
     except TwinError as exc:
