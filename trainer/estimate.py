@@ -48,7 +48,7 @@ def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
     if device == "cuda":
         free, _ = torch.cuda.mem_get_info()
         micro_tokens = min(micro_tokens, int((0.8 * free - optimizer) / activation))
-    micro_tokens = max(micro_tokens, longest)
+    micro_tokens = max(min(micro_tokens, training.batch_tokens), longest)
     probe = list(rows[: max(1, min(4, micro_tokens // longest))])
     speed = 0.0
     for _ in range(2):  # the first pass pays for buffers and kernels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from twin.settings import Training
 
 
 def load_model(base: Path, training: Training) -> Any:
-    """The base model with a fresh LoRA on every linear layer but the head; quantised if the settings say so."""
+    """The base model with a fresh LoRA on every linear layer but the head, in training mode; quantised if the settings say so."""
     import torch
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # int8 says at every product that it rounds bf16 to fp16 on its way to 8 bits
+    getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     quantization = {
         "none": None,
@@ -32,17 +34,39 @@ def load_model(base: Path, training: Training) -> Any:
         )
     except (OSError, ValueError) as exc:
         raise ModelError(f"The base model in {base.name} cannot be loaded: {exc}.", mend="Check TWIN_MODEL__BASE.") from exc
+    tuned = add_lora(model, training)
+    tuned.peft_config["default"].base_model_name_or_path = base_name(base)
+    return tuned
+
+
+def add_lora(model: Any, training: Training) -> Any:
+    """Put a fresh LoRA on every linear layer of a transformers model but the head, in the form that trains fastest here."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from trainer import cpu_attention
+    from trainer.lora_linear import LoraLinear
+
     config = LoraConfig(
         r=training.r, lora_alpha=training.alpha, lora_dropout=training.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )
+    if training.quantization == "none" and not training.dropout:
+        config._register_custom_module({torch.nn.Linear: LoraLinear})  # PEFT's documented door, underscore and all
+    if model.device.type == "cpu":
+        cpu_attention.install(model)
     # bf16 LoRA weights keep every matrix product in bf16; Masters keeps the fp32 copies that the optimiser steps on.
     tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
-    tuned.peft_config["default"].base_model_name_or_path = base_name(base)
     tuned.config.use_cache = False
-    return tuned
+    return tuned.train()
+
+
+def compile_layers(model: Any, **options: Any) -> None:
+    """torch.compile each repeated layer in place: they are alike, so one compilation serves all. Names stay as they are."""
+    for layer in model.get_base_model().get_decoder().layers:
+        layer.compile(dynamic=True, **options)
 
 
 def batch_loss(model: Any, batch: Sequence[Row]) -> tuple[Any, int]:
@@ -76,7 +100,7 @@ def mean_loss(model: Any, rows: Sequence[Row], padded_tokens: int) -> float:
     import torch
 
     was_training = model.training
-    model.eval()
+    _rest(model)
     total, count = 0.0, 0
     with torch.inference_mode():
         for batch in micro_batches(rows, padded_tokens, seed=None):
@@ -85,6 +109,15 @@ def mean_loss(model: Any, rows: Sequence[Row], padded_tokens: int) -> float:
             count += n
     model.train(was_training)
     return total / count
+
+
+def _rest(model: Any) -> None:
+    """Evaluation mode, in which dropout rests. Not for bitsandbytes' layers: on a CPU their first pass in it packs the weights
+    for good into a layout that has no gradient (0.50), and every later training step would learn nonsense."""
+    model.eval()
+    for module in model.modules():
+        if type(module).__module__.startswith("bitsandbytes."):
+            module.training = True
 
 
 class Masters:

@@ -10,6 +10,7 @@ exit    0 done, 1 failed, 2 wrong usage, 130 interrupted
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -36,18 +37,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValidationError, json.JSONDecodeError, TypeError) as exc:
         parser.error(f"the recipe is wrong: {exc}")
 
+    events = sys.stdout
+
+    def tell(event: str, **facts: Any) -> None:
+        events.write(json.dumps({"event": event, **facts}) + "\n")
+        events.flush()
+
     def progress(done: float, total: float | None, note: str = "") -> None:
-        _tell("progress", done=done, total=total, note=note)
+        tell("progress", done=done, total=total, note=note)
 
     try:
-        train(dataset, base, out, training, progress, announce=lambda known: _tell("estimate", **asdict(known)))
+        with contextlib.redirect_stdout(sys.stderr):  # torch and its libraries print what they like
+            train(dataset, base, out, training, progress, announce=lambda known: tell("estimate", **asdict(known)))
     except TwinError as exc:
-        _tell("error", what=exc.what, mend=exc.mend)
+        tell("error", what=exc.what, mend=exc.mend)
         return 1
     except KeyboardInterrupt:
         return 130
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    _tell("done", adapter=str(out), metrics=manifest["metrics"])
+    tell("done", adapter=str(out), metrics=manifest["metrics"])
     return 0
 
 
@@ -60,8 +68,3 @@ def _parser() -> argparse.ArgumentParser:
     for name, info in Training.model_fields.items():
         parser.add_argument(f"--{name.replace('_', '-')}", help=info.description)
     return parser
-
-
-def _tell(event: str, **facts: Any) -> None:
-    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
-    sys.stdout.flush()

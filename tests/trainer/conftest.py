@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from dataset_scene import toy_dataset
 from small_models import save_tiny_llama
 
 from trainer.base_model import SAMPLE, prepare_base_model
@@ -22,6 +23,12 @@ def base() -> Path:
 def tiny_base(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two random layers with the sample model's tokenizer."""
     return save_tiny_llama(tmp_path_factory.mktemp("bases") / "tiny", base)
+
+
+@pytest.fixture(scope="session")
+def toy(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed dataset for `tiny_base`."""
+    return toy_dataset(tmp_path_factory.mktemp("toy"), tiny_base)
 
 
 @pytest.fixture

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from factories import chat, me, them
+
 from trainer.dataset import DatasetReport, build_dataset
 from twin.settings import Settings, load_settings
-from twin.store import dialogs, messages
+from twin.store import dialogs, messages, open_store
 from twin.store.dialogs import ConsentEvent
 from twin.store.engine import Store
 from twin.turns import Message
 
+TOPICS = ("tea", "rain", "train", "dog", "music", "work", "bread", "sea", "snow", "book", "car", "garden")
 WHEN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -38,3 +42,24 @@ async def build(store: Store, folder: Path, base: Path, **dataset: Any) -> Datas
 
 def files_of(folder: Path) -> Mapping[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def toy_dataset(folder: Path, base: Path) -> Path:
+    """A sealed dataset that two layers can learn: twelve questions, each with its own answer, asked seven times."""
+    rows = []
+    for dialog_id in (1, 2):
+        said = []
+        for i in range(42):
+            topic = TOPICS[(i + dialog_id) % len(TOPICS)]
+            said += [them(f"{topic}?", after=30), me(f"{topic} {topic}! {topic[0]}")]
+        rows += chat(*said, dialog_id=dialog_id)
+
+    async def make() -> Path:
+        store = open_store(folder / "twin.sqlite")
+        try:
+            await keep(store, rows)
+            return (await build(store, folder, base, max_tokens=128, repeat_cap=100)).path
+        finally:
+            await store.dispose()
+
+    return asyncio.run(make())

@@ -223,7 +223,7 @@ async def test_only_a_whole_unchanged_folder_is_read(store, tmp_path, tiny_base)
         list(read_examples(path, "train"))
     for content in ("", "[]", '{"name": "an adapter", "base": {}}'):
         (path / "manifest.json").write_text(content)
-        with pytest.raises(InputError, match="not a (complete )?dataset"):
+        with pytest.raises(InputError, match=r"not a (complete )?dataset"):
             list(read_examples(path, "holdout"))
     (path / "manifest.json").unlink()
     with pytest.raises(InputError, match="not a complete dataset"):
