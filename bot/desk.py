@@ -45,10 +45,9 @@ async def tidy(twin: Twin, bot: Bot) -> None:
     """Tell what is untold, then bring every card up to date, oldest first. Raises aiogram's errors if the owner cannot be reached."""
     async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
+        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
     for notice in untold:
         await to_its_end(_tell(twin, bot, notice))
-    async with twin.store.connect() as connection:
-        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
     for draft in stale:
         await to_its_end(_show(twin, bot, draft.id))
 

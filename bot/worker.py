@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import structlog
 from aiogram import Bot, Dispatcher
@@ -33,20 +34,17 @@ async def work(twin: Twin, bot: Bot, dispatcher: Dispatcher) -> None:
     pause = Pause()
     while True:
         twin.bells.inbox.clear()
-        while received := await _first(twin):
-            await _handle(twin, bot, dispatcher, received, pause)
+        async with twin.store.connect() as connection:
+            received = await inbox.first(connection)
+        while received:
+            received = await _handle(twin, bot, dispatcher, received, pause)
         await twin.bells.inbox.wait()
 
 
-async def _first(twin: Twin) -> Received | None:
-    async with twin.store.connect() as connection:
-        return await inbox.first(connection)
-
-
-async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Received, pause: Pause) -> None:
+async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Received, pause: Pause) -> Received | None:
+    """Handle one update; returns the one to handle next, which is the same again if it has to be repeated."""
     if received.attempts >= ATTEMPTS:
-        await _set_aside(twin, received.update_id, "Interrupted")
-        return
+        return await _set_aside(twin, received.update_id, "Interrupted")
     try:
         update = Update.model_validate(json.loads(received.payload), context={"bot": bot})
         await dispatcher.feed_update(bot, update, update_id=received.update_id)
@@ -55,37 +53,38 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
             seconds = pause.next(exc)
             log.warning("update.delayed", update_id=received.update_id, why=str(explain(exc)), retry_seconds=seconds)
             await asyncio.sleep(seconds)
-        else:
-            await _failed(twin, received, exc)
-            pause.reset()
-        return
+            return received
+        pause.reset()
+        return await _failed(twin, received, exc)
     except Exception as exc:  # noqa: BLE001 - any bug in any handler: this update must not stop the ones behind it
-        await _failed(twin, received, exc)
-        return
+        return await _failed(twin, received, exc)
     pause.reset()
     async with twin.store.begin() as connection:
         await inbox.finish(connection, received.update_id, utc_now())
+        return await inbox.first(connection)
 
 
-async def _failed(twin: Twin, received: Received, error: Exception) -> None:
+async def _failed(twin: Twin, received: Received, error: Exception) -> Received | None:
     """The class of the error is logged, never its message, which may quote what somebody wrote."""
     attempt = received.attempts + 1
     log.error("update.failed", update_id=received.update_id, attempt=attempt, error=type(error).__name__, place=_place(error))
     if attempt >= ATTEMPTS:
-        await _set_aside(twin, received.update_id, type(error).__name__)
-        return
+        return await _set_aside(twin, received.update_id, type(error).__name__)
     async with twin.store.begin() as connection:
         await inbox.count_failure(connection, received.update_id)
     await asyncio.sleep(RETRY_SECONDS)
+    return replace(received, attempts=attempt)
 
 
-async def _set_aside(twin: Twin, update_id: int, error: str) -> None:
+async def _set_aside(twin: Twin, update_id: int, error: str) -> Received | None:
     async with twin.store.begin() as connection:
         await inbox.set_aside(connection, update_id, error, utc_now())
         line = f"I could not handle something that Telegram sent me (update {update_id}, {error}) and set it aside. The log says where."
         await notices.add(connection, line, utc_now())
+        following = await inbox.first(connection)
     log.error("update.set_aside", update_id=update_id, error=error)
     twin.bells.desk.set()
+    return following
 
 
 def _place(error: Exception) -> str:

@@ -35,7 +35,8 @@ async def on_message(message: Message, twin: Twin) -> None:
             connection, to_message(message), name=full_name(sender), username=sender.username, settings=twin.settings, now=utc_now()
         )
     log.info("message.received", dialog_id=message.chat.id, message_id=message.message_id, wanted=wanted)
-    twin.bells.ring()
+    twin.bells.due.set()
+    twin.bells.desk.set()
 
 
 async def on_edited(message: Message, twin: Twin) -> None:
@@ -47,7 +48,8 @@ async def on_edited(message: Message, twin: Twin) -> None:
             connection, to_message(message), name=full_name(sender), username=sender.username, settings=twin.settings, now=utc_now()
         )
     log.info("message.edited", dialog_id=message.chat.id, message_id=message.message_id, wanted=wanted)
-    twin.bells.ring()
+    twin.bells.due.set()
+    twin.bells.desk.set()
 
 
 def setup(owner_id: int) -> Router:

@@ -13,7 +13,7 @@ from bot.context import Twin, utc_now
 from bot.telegram import quietly
 from twin import decisions, sending
 from twin.decisions import Verdict
-from twin.store import dialogs, prompts
+from twin.store import dialogs, drafts, prompts
 from twin.store.drafts import Draft
 from twin.turns import split_bubbles
 from twin.utf16 import cut
@@ -25,6 +25,9 @@ TOASTS = {"send": "On its way", "another": "Writing another …", "skip": "Skipp
 async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Twin) -> None:
     async with twin.store.begin() as connection:
         verdict = await _decide(connection, callback_data, twin)
+        if verdict.draft and callback.message and verdict.draft.card_message_id is None:
+            # A crash between sending a card and noting its id: this is the one that the owner sees.
+            await drafts.adopt_card(connection, verdict.draft.id, callback.message.message_id)
     log.info("card.tapped", action=callback_data.action, draft_id=callback_data.draft_id, outcome=verdict.what)
     toast = TOASTS.get(callback_data.action, "") if verdict.what == "done" else refusal(verdict)
     await quietly(callback.answer(toast), "tap.unanswered")
@@ -104,7 +107,7 @@ async def _decide(connection: AsyncConnection, tap: Tap, twin: Twin) -> Verdict:
 
 
 async def _retire_double(callback: CallbackQuery, draft: Draft | None) -> None:
-    """A crash between sending a card and noting its id leaves a second card: take the buttons off whichever is not kept."""
+    """A crash between sending a card and noting its id can leave a second card: take the buttons off the one that is not kept."""
     message = callback.message
     if isinstance(message, Message) and message.reply_markup and (draft is None or draft.card_message_id not in (None, message.message_id)):
         await quietly(message.edit_reply_markup(reply_markup=None), "keyboard.kept")

@@ -150,25 +150,24 @@ class Scene:
     # --- the store ---
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
-        async with self.store.begin() as connection:
+        async with self.store.connect() as connection:
             return [dict(row._mapping) for row in await connection.execute(select(metadata.tables[table]))]
 
+    async def is_idle(self) -> bool:
+        """Whether nothing is left to be done: inbox, due, outbox, cards, notices."""
+        if len(self.api.door.inbox(BOT)):
+            return False
+        # In the order in which work moves on, so that none slips through between two looks.
+        waiting = [r for r in await self.rows("inbox") if r["done_at"] is None]
+        waiting += await self.rows("replies_due")
+        waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending")]
+        waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
+        waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
+        waiting += [r for r in await self.rows("notices") if r["told_at"] is None]
+        return not waiting
+
     async def idle(self) -> None:
-        """Until nothing is left to be done: inbox, due, outbox, cards, notices."""
-
-        async def nothing_left() -> bool:
-            if len(self.api.door.inbox(BOT)):
-                return False
-            # In the order in which work moves on, so that none slips through between two looks.
-            waiting = [r for r in await self.rows("inbox") if r["done_at"] is None]
-            waiting += await self.rows("replies_due")
-            waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending")]
-            waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
-            waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
-            waiting += [r for r in await self.rows("notices") if r["told_at"] is None]
-            return not waiting
-
-        await until(nothing_left, 10)
+        await until(self.is_idle, 10)
 
     def fail(self, method: str, action: Any, arg: Any = None, **more: int) -> None:
         self.faults.add(Fault(method, action, arg, **more))

@@ -102,6 +102,12 @@ async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id:
     await connection.execute(update(drafts).where(drafts.c.id == draft.id).values(values))
 
 
+async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id: int) -> None:
+    """This message is the draft's card; it is to be brought up to date."""
+    values = {"card_message_id": card_message_id, "revision": drafts.c.revision + 1}
+    await connection.execute(update(drafts).where(drafts.c.id == draft_id).values(values))
+
+
 async def another_due(connection: AsyncConnection) -> Draft | None:
     """The pending draft for which another variant is due first."""
     query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))

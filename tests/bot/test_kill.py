@@ -1,0 +1,145 @@
+"""kill -9 at random points under load: nothing approved is lost, nothing is sent twice, nothing unapproved is sent.
+
+KILLS_IN_TESTS=200 runs it longer. Kills are counted from the moment when the bot polls, and have to land in work.
+"""
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from bot_scene import BOT, OWNER, Scene, labels, opened
+
+from sandbox.world import Account
+
+KILLS = int(os.environ.get("KILLS_IN_TESTS", "10"))
+CONTACTS = tuple(range(301, 309))
+PROCESS = Path(__file__).with_name("bot_process.py")
+
+
+BACKLOG = 30  # updates not fetched yet at which the load rests: it is to hit a working bot, not to drown a starting one
+
+
+class Load:
+    """Contacts who write, and an owner who taps, for as long as it runs."""
+
+    def __init__(self, scene: Scene, chance: random.Random) -> None:
+        self.scene = scene
+        self.chance = chance
+        self.written = 0
+        self.seen: set[tuple[int, str]] = set()  # cards as they stood when the owner tapped them
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self.chance.uniform(0.01, 0.06))
+            if len(self.scene.api.door.inbox(BOT)) > BACKLOG:
+                continue
+            if self.chance.random() < 0.15:
+                contact = self.chance.choice(CONTACTS)
+                for _ in range(self.chance.choice((1, 1, 2, 3))):
+                    self.written += 1
+                    self.scene.writes(f"contact-{self.written}", sender=contact)
+            self.decide()
+
+    def decide(self) -> None:
+        for card in self.scene.from_bot(OWNER)[-8:]:
+            offered = [label for label in labels(card) if label != "Edit"]
+            if not offered or (card.uid, card.text) in self.seen or self.chance.random() < 0.3:
+                continue
+            self.seen.add((card.uid, card.text))
+            if "It arrived" in offered:
+                self.settle(card)
+                continue
+            label = "Send" if "Send" in offered and self.chance.random() < 0.7 else self.chance.choice(offered)
+            for _ in range(self.chance.choice((1, 1, 2))):  # some double taps
+                self.scene.tap(card, label)
+
+    def settle(self, question) -> None:  # type: ignore[no-untyped-def]
+        """The owner looks at the contact's chat and says what he sees."""
+        words = question.text.split("\n\n")[-1]
+        there = any(words in self.scene.seen_by(contact) for contact in CONTACTS)
+        self.scene.tap(question, "It arrived" if there else "Send again")
+
+
+async def _life(scene: Scene, data: Path, seconds: float | None) -> asyncio.subprocess.Process:
+    """Start a bot; kill it that many seconds after it polls (None: let it live)."""
+    paths = os.pathsep.join((str(PROCESS.parent), str(PROCESS.parent.parent.parent)))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(PROCESS), str(data), scene.api.base_url, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert process.stdout
+    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"READY\n"
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+        assert process.returncode is None, "it died by itself"
+        process.kill()
+        await process.wait()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 20 * KILLS)
+async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    async with opened(tmp_path, started=False) as scene:
+        for contact in CONTACTS:
+            scene.world.add_account(Account(contact, f"Contact {contact}"))
+        load = Load(scene, chance)
+        loading = asyncio.create_task(load.run())
+        progress = []
+        for _ in range(KILLS):
+            if chance.random() < 0.5:
+                for _ in range(2):
+                    scene.fail("sendMessage", chance.choice(("drop_before", "drop_after", "flood")), 1, skip=chance.randrange(8))
+            await _life(scene, tmp_path, chance.uniform(0.3, 3.0))
+            progress.append(sum(len(scene.seen_by(contact)) for contact in CONTACTS))
+        loading.cancel()
+        await asyncio.wait({loading})
+        scene.faults.clear()
+        last = await _life(scene, tmp_path, None)
+        try:
+            await _drain(scene, load)
+        finally:
+            last.kill()
+            await last.wait()
+        await _compare(scene, progress)
+
+
+async def _drain(scene: Scene, load: Load) -> None:
+    """Until the owner has nothing left to tap on and the bot nothing to do."""
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline, "it did not come to rest"
+        left = [card for card in scene.from_bot(OWNER) if set(labels(card)) & {"Send", "It arrived"}]
+        if not left and await scene.is_idle():
+            return
+        for card in left:
+            if "It arrived" in labels(card):
+                load.settle(card)
+            else:
+                scene.tap(card, "Send")
+        await asyncio.sleep(0.3)
+
+
+async def _compare(scene: Scene, progress: list[int]) -> None:
+    bubbles, drafts, decisions = await scene.rows("outbox"), await scene.rows("drafts"), await scene.rows("decisions")
+    delivered = Counter(text for contact in CONTACTS for text in scene.seen_by(contact))
+    approved = {d["draft_id"] for d in decisions if d["action"] == "send"}
+    assert {b["state"] for b in bubbles} == {"sent"}, "an approved bubble never went"
+    assert {b["draft_id"] for b in bubbles} == approved
+    assert delivered == Counter(b["text"] for b in bubbles), "lost, doubled or unapproved"
+    assert {d["state"] for d in drafts} <= {"sent", "rejected", "expired"}
+    for contact in CONTACTS:  # in the order of approval
+        assert scene.seen_by(contact) == [b["text"] for b in bubbles if b["dialog_id"] == contact]
+    kept = {(m["dialog_id"], m["message_id"]) for m in await scene.rows("messages") if not m["out"]}
+    sent = {(c, m.ids[BOT]) for c in CONTACTS for m in scene.world.history(c, BOT) if m.sender_id == c}
+    assert kept == sent, "a contact's message was lost"
+    for contact in CONTACTS:
+        newest = max((message_id for dialog_id, message_id in sent if dialog_id == contact), default=0)
+        assert not newest or any(d["answers_message_id"] == newest for d in drafts if d["dialog_id"] == contact)
+    assert [row for row in await scene.rows("inbox") if row["error"]] == []
+    assert len(set(progress)) > KILLS / 2, "the kills did not land in work"
