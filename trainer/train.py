@@ -129,7 +129,7 @@ def _fit(
             if number < state.in_epoch:
                 continue
             started = time.monotonic()
-            loss = _step(model, masters, group, _learning_rate(training.learning_rate, share_done()))
+            loss = train_step(model, masters, group, _learning_rate(training.learning_rate, share_done()))
             state.step += 1
             state.in_epoch += 1
             state.tokens += sum(len(row.ids) for batch in group for row in batch)
@@ -156,7 +156,7 @@ def _fit(
     return state
 
 
-def _step(model: Any, masters: Masters, group: list[list[Row]], learning_rate: float) -> float:
+def train_step(model: Any, masters: Masters, group: list[list[Row]], learning_rate: float) -> float:
     """One optimiser step over the micro-batches of `group`; returns their mean loss before it."""
     supervised = sum(len(row.targets) for batch in group for row in batch)
     loss: Any = 0.0
