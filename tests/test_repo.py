@@ -17,12 +17,13 @@ MAX_LINES = 400
 LONGER = {
     "sandbox/world.py": "the sandbox's one vocabulary: every door reads it from the top",
 }
-# "\x20"s and brackets keep these patterns from finding themselves.
+# Brackets keep these patterns from finding themselves.
 FORBIDDEN = {
     "unfinished work": r"\b(?:TOD[O]|FIXM[E]|XX[X])\b",
     "a path of somebody's machine": r"(?:^|[\s\"'=(:])/(?:root|work|opt|home/(?!twin\b)\w+)/",
-    "a package registry's host": r"pypi[.]org|pythonhosted|registry[.]npmjs|deb[.]debian[.]org|download[.]pytorch",
-    "a word for a person that means four things": r"(?<!blocked by )\bthe user(?:'s)?\b",  # save in Telegram's own error text
+    "a package registry's host": r"pypi[.]org|pythonhoste[d]|registry[.]npmjs|deb[.]debian[.]org|download[.]pytorch",
+    # Telegram's own error text and terms have it.
+    "a word for a person that means four things": r"(?<!blocked by )(?<!on behalf of )(?<!without )\bthe user(?:'s)?\b",
 }
 HEAVY = ("torch", "transformers", "peft", "trl", "bitsandbytes", "vllm", "telethon", "matplotlib", "sklearn")
 # Modules that are pieces of torch: imported only inside functions.
