@@ -1,0 +1,218 @@
+"""The three figures: what they are for a model that listens, for one that does not, and that they are computed rightly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dataset_scene import toy_dataset
+
+import trainer.evaluate
+from trainer.dataset import load_tokenizer, read_examples
+from trainer.evaluate import CONTEXTS, Item, _figures, _groups, _Score, _score_group, choose_items, evaluate
+from trainer.train import train
+from twin.errors import InputError, ModelError
+from twin.generator import Sampling
+from twin.settings import Training
+from twin.turns import Renderer, Turn, system_turn
+
+GREEDY = Sampling(temperature=0, max_new_tokens=4)
+
+
+@pytest.fixture(scope="module")
+def adapter(toy: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=1)
+    return train(toy, tiny_base, tmp_path_factory.mktemp("adapters") / "v1.5", recipe)
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny_base: Path) -> Renderer:
+    return Renderer(load_tokenizer(tiny_base))
+
+
+def item(dialog_id: int, question: str, answer: str) -> Item:
+    return Item(dialog_id, (system_turn("Olga", "Ada"), Turn("user", question)), Turn("assistant", answer))
+
+
+ITEMS = [
+    item(i, f"{word}: what is it?", f"{word} is {other}, I think")
+    for i, (word, other) in enumerate(zip("abcdefgh", "stuvwxyz", strict=True))
+]
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A model whose next token is likely if the prompt has it: it listens, or (deaf) likes all tokens alike."""
+
+    def __init__(self, vocabulary: int, *, listens: bool, size: float = 1.0) -> None:
+        import torch
+
+        self.vocabulary, self.listens, self.size = vocabulary, listens, size
+        self._one = torch.nn.Parameter(torch.zeros(1))
+
+    def parameters(self) -> Any:
+        return iter([self._one])
+
+    def __call__(self, *, input_ids: Any, attention_mask: Any, logits_to_keep: Any, **_: Any) -> Any:
+        import torch
+
+        logits = torch.zeros(1, len(logits_to_keep), self.vocabulary)
+        for row, at in enumerate(logits_to_keep.tolist()):
+            seen = input_ids[0][attention_mask[0, 0, at]]
+            if self.listens:
+                logits[0, row, seen] = self.size
+        return type("Output", (), {"logits": logits})
+
+
+def chosen_share(model: Any, renderer: Renderer, items: list[Item]) -> float:
+    scores = [score for group, counted in _groups(items) for score in _score_group(model, renderer, group)[:counted]]
+    assert len(scores) == len(items)
+    return sum(score.chosen for score in scores) / len(scores)
+
+
+def test_a_model_that_listens_chooses_every_context_and_a_deaf_one_none(renderer):
+    assert chosen_share(Listener(49_152, listens=True), renderer, ITEMS) == 1.0
+    assert chosen_share(Listener(49_152, listens=False), renderer, ITEMS) == 0.0  # a tie is no choice
+
+
+def test_a_model_that_knows_nothing_chooses_by_chance(tiny_base, renderer):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
+    syllables = [f"{a}{b}" for a in "bcdfgklmnp" for b in ("ar", "el", "im", "on", "ut", "ax", "ey", "iz", "op", "ug")]
+    unrelated = [item(i, f"{syllables[(i * 37 + 11) % 100]}?", f"{syllables[i]} it is") for i in range(100)]
+    with torch.inference_mode():
+        assert chosen_share(model, renderer, unrelated) == pytest.approx(1 / CONTEXTS, abs=0.12)  # three standard errors
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_branches_of_one_pass_score_as_pairs_on_their_own(tiny_base, renderer, dtype):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=getattr(torch, dtype), attn_implementation="sdpa").eval()
+    group = [*ITEMS[:4], item(9, "and a longer question with more words?", "no")]
+
+    def pair(context: Item, reply: Item) -> tuple[int, float]:
+        row = renderer.row((*context.context, reply.reply))
+        first = len(renderer.prompt(context.context))
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([row.ids])).logits[0].float()
+        target = torch.tensor(row.ids[first:])
+        return len(target), torch.nn.functional.cross_entropy(logits[first - 1 : -1], target, reduction="sum").item()
+
+    with torch.inference_mode():
+        scores = _score_group(model, renderer, group)
+    for k, score in enumerate(scores):
+        tokens, nats = pair(group[k], group[k])
+        assert score.tokens == tokens
+        assert score.nats == pytest.approx(nats, rel=1e-5 if dtype == "float32" else 1e-2)
+        if dtype == "float32":
+            assert score.chosen == all(nats < pair(group[c], group[k])[1] for c in range(CONTEXTS) if c != k)
+
+
+@pytest.mark.parametrize("count", [5, 6, 8, 12, 16, 20, 21, 240])
+def test_every_item_is_counted_once_among_five_different_ones(count):
+    items = [item(i, f"q{i}", f"a{i}") for i in range(count)]
+    seen = []
+    for group, counted in _groups(items):
+        assert len({i.dialog_id for i in group}) == CONTEXTS
+        seen += [i.dialog_id for i in group[:counted]]
+    assert sorted(seen) == list(range(count))
+
+
+def test_figures_of_known_scores():
+    scores = [_Score(2, 4.0, True), _Score(2, 8.0, True), _Score(4, 12.0, False), _Score(8, 24.0, True)]
+    found = _figures(scores, ["Yes ", "yes", "no", "maybe", "well  then", "well then", "", ""])
+    assert found["loss"] == 3.0  # 48 nats over 16 tokens, not the mean of means
+    assert found["loss_error"] == pytest.approx((4 + 4) ** 0.5 / 16, abs=1e-4)
+    assert (found["context_choice"], found["context_choice_error"]) == (0.75, pytest.approx((0.75 * 0.25 / 4) ** 0.5, abs=1e-4))
+    assert (found["distinct"], found["items"]) == (5 / 8, 4)
+
+
+# --- which replies ----------------------------------------------------------------------------------------------------
+
+
+def test_replies_are_spread_over_all_chats_and_contexts_are_short(toy, renderer, monkeypatch):
+    monkeypatch.setattr(trainer.evaluate, "CONTEXT_TOKENS", 40)
+    holdout = list(read_examples(toy, "holdout"))
+    available = sum(len(example.targets) for example in holdout)
+    chosen = choose_items(holdout, renderer, 6)
+    assert len(chosen) == 6
+    assert {one.dialog_id for one in chosen} == {1, 2}
+    assert chosen == choose_items(holdout, renderer, 6)
+    assert len(choose_items(holdout, renderer, 1000)) == available
+    for one in chosen:
+        assert one.context[0].role == "system"
+        assert one.context[-1].role == "user"
+        assert one.reply.content.startswith(one.context[-1].content[:-1])
+        assert sum(map(renderer.count, one.context[1:])) <= 40
+
+
+# --- the whole of it --------------------------------------------------------------------------------------------------
+
+
+def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, tmp_path):
+    other = tmp_path / "v1.6"
+    shutil.copytree(adapter, other)
+    told: list[tuple[float, float | None]] = []
+    found = evaluate(
+        toy, tiny_base, [adapter, other], lambda done, total, note="": told.append((done, total)), items=7, answers=3, sampling=GREEDY
+    )
+    assert list(found) == ["base", "v1.5", "v1.6"]
+    for figures in found.values():
+        assert figures["items"] == 7
+        assert len(figures["answers"]) == 3
+        assert figures["answers"][0].keys() == {"message", "owner", "answer"}
+    assert found["v1.5"] == found["v1.6"]
+    assert found["v1.5"]["loss"] < found["base"]["loss"] - 0.5
+    assert [one["owner"] for one in found["base"]["answers"]] == [one["owner"] for one in found["v1.5"]["answers"]]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1]
+
+
+def test_it_says_the_same_every_time_whatever_was_drawn_before(toy, tiny_base, adapter):
+    import torch
+
+    drawn = Sampling(max_new_tokens=5)
+    torch.manual_seed(1)
+    first = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn)
+    torch.manual_seed(2)
+    assert evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn) == first
+    other = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=replace(drawn, seed=9))
+    assert other["base"]["answers"] != first["base"]["answers"]
+    assert other["base"]["loss"] == first["base"]["loss"]
+
+
+def test_alone_the_base_can_be_measured_too(toy, tiny_base):
+    assert list(evaluate(toy, tiny_base, [], items=5, answers=1, sampling=GREEDY)) == ["base"]
+
+
+def test_too_small_a_holdout_is_said(tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset_scene.TOPICS", ("tea",))
+    small = toy_dataset(tmp_path, tiny_base)
+    monkeypatch.setattr(trainer.evaluate, "read_examples", lambda *_: list(read_examples(small, "validation"))[:1])
+    monkeypatch.setattr(trainer.evaluate, "CONTEXTS", 50)
+    with pytest.raises(InputError, match="at least 50 are needed"):
+        evaluate(small, tiny_base, [])
+
+
+@pytest.mark.parametrize("spoilt", ["nothing", "not sealed", "another base", "another tokenizer"])
+def test_an_adapter_that_does_not_belong_is_refused(toy, tiny_base, adapter, tmp_path, spoilt):
+    folder = tmp_path / "bad"
+    if spoilt != "nothing":
+        shutil.copytree(adapter, folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["base"] |= {"another base": {"name": "else"}, "another tokenizer": {"tokenizer": "0"}}.get(spoilt, {})
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        if spoilt == "not sealed":
+            (folder / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="bad"):
+        evaluate(toy, tiny_base, [folder], items=5, answers=1)
