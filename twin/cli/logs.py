@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -26,7 +26,6 @@ def log_to(data: Path, *, also_to_stderr: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists() and path.stat().st_size > ROTATE_BYTES:
         path.replace(path.with_suffix(".log.1"))
-    file = os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a", buffering=1, encoding="utf-8")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -35,7 +34,7 @@ def log_to(data: Path, *, also_to_stderr: bool = False) -> Path:
             *([_to_stderr] if also_to_stderr else []),
             structlog.processors.JSONRenderer(default=str),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(path))),
         cache_logger_on_first_use=False,
     )
     return path
@@ -74,3 +73,16 @@ def _to_stderr(_logger: Any, _method: str, event: Event) -> Event:
     rest = " ".join(f"{name}={value}" for name, value in event.items() if name not in ("event", "level", "timestamp", "traceback"))
     print(f"{event['timestamp'][11:19]} {event['level']:<7} {event['event']} {rest}".rstrip(), file=sys.stderr)  # noqa: T201
     return event
+
+
+class _Lines:
+    """A file opened for each line: events are few, and nothing is left open whatever ends the process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, line: str) -> None:
+        with os.fdopen(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a", encoding="utf-8") as file:
+            file.write(line)
+
+    def flush(self) -> None: ...

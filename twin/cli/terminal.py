@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
+PIPE_WIDTH = 200
 PLAIN_EVERY_SECONDS = 10.0  # how often progress is told where there is no terminal to draw a bar in
 
 
@@ -32,7 +34,8 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.out = Console(highlight=False)
+        # A pipe has no width: tables keep theirs instead of being folded to 80 columns.
+        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         self.err = Console(stderr=True, highlight=False)
 
     def say(self, what: RenderableType) -> None:

@@ -1,0 +1,98 @@
+"""The command line in this process or in one of its own, and a data folder with invented people in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from factories import exchanges
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typer.testing import CliRunner
+
+from twin.cli import app
+from twin.store import adapters, dialogs, messages, open_store
+from twin.turns import Message
+
+AT = datetime(2025, 5, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+def twin(*arguments: object, stdin: str | None = None) -> Ran:
+    """`twin ARGUMENTS` in this process."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin, prog_name="twin")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+def start_twin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """`twin ARGUMENTS` in a process of its own."""
+    command = [sys.executable, "-m", "twin", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **options)
+
+
+def on_store(data: Path, work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        store = open_store(data / "twin.sqlite")
+        try:
+            async with store.begin() as connection:
+                return await work(connection)
+        finally:
+            await store.dispose()
+
+    return asyncio.run(run())
+
+
+def keep_contact(data: Path, dialog_id: int, name: str, rows: Sequence[Message] = (), *, consent: bool = False) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await dialogs.save(connection, dialog_id, name=name, username=name.split()[0].lower())
+        await messages.save(connection, rows or exchanges(3, dialog_id=dialog_id))
+        if consent:
+            await dialogs.record_consent(connection, dialog_id, "given", AT, "yes")
+
+    on_store(data, work)
+
+
+def keep_adapter(data: Path, name: str, *, dialog_ids: Sequence[int] = (), base: str = "example/tiny", sealed: bool = True) -> Path:
+    """A candidate with a folder that looks like one."""
+    folder = data / "adapters" / name
+    folder.mkdir(parents=True)
+    manifest = {"base": {"name": base}, "dataset": "d" * 16, "dialog_ids": list(dialog_ids), "metrics": {}}
+    if sealed:
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    async def work(connection: AsyncConnection) -> None:
+        figures = {"loss": 3.5, "context_choice": 0.8, "distinct": 0.9}
+        holdout = {"base": figures | {"loss": 4.0}, "adapter": figures}
+        await adapters.add(
+            connection,
+            name=name,
+            path=folder,
+            base_model=base,
+            parent=None,
+            dataset_hash="d" * 16,
+            metrics={"holdout": holdout},
+            dialog_ids=dialog_ids,
+            at=AT,
+        )
+
+    on_store(data, work)
+    return folder
