@@ -84,13 +84,18 @@ def shown_name(name: str) -> str:
 
 
 def newest_words(words: list[str], room: int) -> str:
-    """As many of the newest messages as fit; the newest is cut if even it does not."""
-    kept: list[str] = []
-    for line in reversed(words):
-        if kept and length("\n".join([MARK, line, *kept])) > room:
-            return "\n".join([MARK, *kept])
-        kept.insert(0, line if kept else cut(line, max(0, room - 2)))
-    return "\n".join(kept)
+    """As many of the newest messages as fit, a mark for those left out; the newest is cut if even it does not fit."""
+    whole = "\n".join(words)
+    if length(whole) <= room:
+        return whole
+    kept = [cut(words[-1], max(0, room - 2))]
+    room -= length(kept[0]) + 2
+    for line in reversed(words[:-1]):
+        room -= length(line) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    return "\n".join([MARK, *reversed(kept)]) if len(kept) < len(words) else kept[0]
 
 
 def doubt_keyboard(outbox_id: int) -> InlineKeyboardMarkup:

@@ -242,14 +242,15 @@ def outage_line(error: EngineError) -> str:
 
 def fit_draft(text: str) -> str:
     """A generated turn without blank bubbles, cut to what a card can show: between bubbles if that leaves one."""
+    bubbles = [bubble.strip() for bubble in split_bubbles(text) if bubble.strip()]
     kept: list[str] = []
-    for bubble in split_bubbles(text):
-        if length(join_bubbles([*kept, bubble])) > MAX_DRAFT:
+    room = MAX_DRAFT
+    for bubble in bubbles:
+        room -= length(join_bubbles([bubble])) + 1
+        if room < 0:
             break
-        kept.append(bubble.strip())
-    if not kept:
-        kept = [cut(bubble, MAX_DRAFT) for bubble in split_bubbles(text)[:1]]
-    return join_bubbles(bubble for bubble in kept if bubble.strip())
+        kept.append(bubble)
+    return join_bubbles(kept or [cut(bubble, MAX_DRAFT) for bubble in bubbles[:1]])
 
 
 def answered_burst(history: Sequence[Message], draft: Draft) -> list[Message]:

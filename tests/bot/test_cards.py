@@ -1,0 +1,135 @@
+"""Cards: what they show, and that they always fit."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiogram.types import InlineKeyboardMarkup
+
+from bot.cards import CardView, DoubtTap, Tap, doubt_keyboard, newest_words, render, shown_name
+from bot.handlers.modes import ModeTap
+from twin.replies import MAX_DRAFT, fit_draft
+from twin.store.drafts import Draft
+from twin.store.outbox import Bubble
+from twin.turns import Message, join_bubbles
+from twin.utf16 import length
+
+NOW = datetime(2026, 11, 21, 4, tzinfo=UTC)
+DRAFT = Draft(
+    id=12, channel="bot", dialog_id=7, answers_message_id=3, text="not much\nyou?", adapter="ada-3", mean_logprob=-1.0, state="pending",
+    variant=1, author="twin", reason=None, another_due_at=None, card_message_id=None, revision=1, shown_revision=0, created_at=NOW,
+    settled_at=None,
+)  # fmt: skip
+FAMILY, FLAG, ARABIC, ZALGO = "👨‍👩‍👧‍👦", "🏳️‍🌈", "مرحبا كيف حالك ", "z̷̧̛͈͙̦̿͐̑"
+
+
+def view(*words: str, **draft: Any) -> CardView:
+    said = [Message("bot", 7, i + 1, False, NOW, text) for i, text in enumerate(words or ("hey",))]
+    return CardView(replace(DRAFT, **draft), "Ada", said, [], False, 3)
+
+
+def buttons(keyboard: InlineKeyboardMarkup | None) -> list[str]:
+    return [button.text for row in keyboard.inline_keyboard for button in row] if keyboard else []
+
+
+def entities(content: dict[str, Any]) -> dict[str, str]:
+    """What each kind of entity covers, cut out as Telegram does: in UTF-16 units."""
+    units = content["text"].encode("utf-16-le")
+    return {e.type: units[2 * e.offset : 2 * (e.offset + e.length)].decode("utf-16-le") for e in content["entities"]}
+
+
+def test_a_card_reads_from_top_to_bottom() -> None:
+    content = render(view("hey", "what are you up to?", variant=2)).content()
+    assert content["text"] == ("Ada\nhey\nwhat are you up to?\nDraft:\nnot much\nyou?\n\nDraft 12 · adapter ada-3 · variant 2 of 3")
+    assert content["parse_mode"] is None
+    assert entities(content)["blockquote"] == "hey\nwhat are you up to?"
+    assert entities(content)["italic"] == "Draft 12 · adapter ada-3 · variant 2 of 3"
+    assert [e.type for e in content["entities"]] == ["bold", "blockquote", "bold", "italic"]
+
+
+@pytest.mark.parametrize("words", ["x" * 5000, FAMILY * 700, ARABIC * 400, FLAG * 900, ZALGO * 500, "😀\n" * 3000, "", " "])
+@pytest.mark.parametrize("text", ["y" * 9000, FAMILY * 900, ARABIC * 500, "a\n" * 4000, ""])
+@pytest.mark.parametrize("state", ["pending", "sent", "failed"])
+def test_a_card_fits_whatever_it_holds(words: str, text: str, state: str) -> None:
+    sent = [
+        Bubble(i, 12, "bot", 7, i, piece, 1, "sent", None, None, None) for i, piece in enumerate([text] if text and state == "sent" else [])
+    ]
+    shown = replace(view(words, "and the newest", text=fit_draft(text), state=state, reason=ARABIC * 20), name=FAMILY * 60, sent=sent)
+    content = render(shown).content()
+    assert 0 < length(content["text"]) <= 4096
+    end = max(e.offset + e.length for e in content["entities"])
+    assert end <= length(content["text"])
+    assert all(e.length > 0 for e in content["entities"])
+    assert "and the newest" in content["text"]
+    content["text"].encode("utf-8")  # no half of an emoji
+
+
+def test_a_draft_is_shown_whole_however_long_their_words_are() -> None:
+    text = fit_draft("one two three " * 600)
+    assert length(text) <= MAX_DRAFT
+    assert text in render(view("x" * 4096, "y" * 4096, text=text)).content()["text"]
+
+
+def test_long_words_are_folded_and_lose_the_oldest_first() -> None:
+    content = render(view(*[f"message {i} " + "w" * 200 for i in range(60)])).content()
+    folded = entities(content)["expandable_blockquote"]
+    assert folded.startswith("…\nmessage ")
+    assert "message 59" in folded
+    assert "message 0 " not in folded
+
+
+def test_the_newest_words_are_kept_even_if_they_must_be_cut() -> None:
+    assert newest_words(["a" * 50, "b" * 50], 20) == "…\n" + "b" * 17 + "…"
+    assert newest_words(["b" * 50], 20) == "b" * 17 + "…"
+    assert newest_words(["old", "new"], 100) == "old\nnew"
+    assert newest_words(["o" * 50, "new"], 20) == "…\nnew"
+
+
+@pytest.mark.parametrize(
+    ("draft", "labels", "said"),
+    [
+        ({}, ["Send", "Edit", "Another", "Skip"], "Draft:"),
+        ({"text": ""}, ["Edit", "Another", "Skip"], "No words came."),
+        ({"variant": 3}, ["Send", "Edit", "Skip"], "variant 3 of 3"),
+        ({"another_due_at": NOW}, ["Send", "Edit", "Skip"], "writing another"),
+        ({"author": "owner"}, ["Send", "Edit", "Another", "Skip"], "Your words, not sent yet:"),
+        ({"state": "approved"}, [], "Sending:"),
+        ({"state": "sent"}, [], "Sent:"),
+        ({"state": "failed", "reason": "they have blocked the bot"}, [], "Not sent, they have blocked the bot:"),
+        ({"state": "rejected"}, [], "Skipped:"),
+        ({"state": "expired", "reason": "superseded"}, [], "Superseded by a newer message:"),
+        ({"state": "expired", "reason": "timed out"}, [], "Expired, nobody decided on it:"),
+        ({"state": "expired", "reason": "switched off"}, [], "Withdrawn, this contact is off now:"),
+    ],
+)
+def test_each_state_has_its_words_and_buttons(draft: dict[str, Any], labels: list[str], said: str) -> None:
+    card = render(view(**draft))
+    assert buttons(card.keyboard) == labels
+    assert said in card.content()["text"]
+
+
+def test_what_was_not_sent_is_struck_through() -> None:
+    assert entities(render(view(state="rejected")).content())["strikethrough"] == "not much\nyou?"
+    assert "strikethrough" not in entities(render(view(state="sent")).content())
+
+
+def test_a_right_to_left_name_is_kept_apart_from_its_neighbours() -> None:
+    assert shown_name("עדה") == "\u2068עדה\u2069"
+    assert shown_name("Ada") == "Ada"
+    assert shown_name("  \n ") == "Somebody without a name"
+
+
+def test_callback_data_fits_64_bytes_at_its_longest() -> None:
+    longest = 2**53
+    packed = [
+        Tap(action="another", draft_id=longest, variant=9).pack(),
+        DoubtTap(outbox_id=longest, arrived=True).pack(),
+        ModeTap(action="show", dialog_id=longest, page=999, mode="approve").pack(),
+    ]
+    assert max(len(data.encode()) for data in packed) <= 64
+    assert buttons(doubt_keyboard(1)) == ["Send again", "It arrived"]
+
+
+def test_lines_within_a_bubble_are_set_in() -> None:
+    assert "Draft:\nfirst\n    still first\nsecond" in render(view(text=join_bubbles(["first\nstill first", "second"]))).content()["text"]
