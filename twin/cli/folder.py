@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -89,7 +90,7 @@ class Training:
 def training(settings: Settings, kind: str) -> Iterator[Training]:
     """Hold the lock and keep the run's row. Raises TwinError if another training is going on."""
     with locked(settings.data / "training.lock"):
-        run = Training(settings, f"{utc_now():%Y%m%d-%H%M%S}-{os.getpid()}")
+        run = Training(settings, f"{utc_now():%Y%m%d-%H%M%S}-{token_hex(3)}")
         transact(settings, lambda connection: runs.begin(connection, run.run_id, kind, utc_now()))
 
         def end(state: runs.Ended, error: str | None = None) -> None:

@@ -34,13 +34,13 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # A pipe has no width: tables keep theirs instead of being folded to 80 columns.
+        # A pipe has no width: lines and tables keep theirs instead of being folded to 80 columns.
         self.out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-        self.err = Console(stderr=True, highlight=False)
+        self.err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
     def say(self, what: RenderableType) -> None:
         """A line for the person who watches."""
-        self.err.print(what, soft_wrap=not self.err.is_terminal)
+        self.err.print(what)
 
     def show(self, *what: RenderableType, sep: str = " ") -> None:
         """Part of the result, for a person; with --json nothing, `result` holds it all."""

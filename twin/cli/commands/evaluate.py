@@ -31,11 +31,11 @@ def evaluate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare base, active and candidate on the holdout: replies that no adapter has seen.
+    """Compare base, active and candidate on the holdout.
 
-    loss: nats a token on the owner's replies, lower is better. context: how often a reply is likeliest under the message that it
-    really answers, among five (chance 0.20). distinct: share of different answers to different messages. Loss alone lies: an
-    adapter that says the same to everybody can have a good one.
+    The holdout is replies that no adapter has seen. loss: nats a token on them, lower is better. context choice: how often a reply is
+    likeliest under the message that it really answers, among five (chance 0.20). distinct: share of different answers to different
+    messages. Loss alone lies: an adapter that says the same to everybody can have a good one.
     """
     screen = Screen(as_json=as_json)
     settings = open_folder(data)

@@ -64,7 +64,8 @@ def init(
     if env_file.exists() and not overwrite:
         refusal = InputError(f"{env_file} exists.", mend="Say --overwrite to replace it.")
         ask.agree(f"{env_file} exists. Replace it? What it holds is offered as answers.", refusal)
-    screen.say(Panel(Text(f"{TERMS}\n\n{MEANING}"), title="Telegram API Terms of Service", border_style="yellow"))
+    terms = Text(f"{TERMS}\n\n{MEANING}")
+    screen.say(Panel(terms, title="Telegram API Terms of Service", border_style="yellow", width=min(100, screen.err.width)))
     if not accept_terms:
         ask.agree("I have read this.", InputError("Telegram's terms were not acknowledged.", mend="Say --accept-terms."))
     known = load_settings(env_file if env_file.exists() else None, **({"data": data} if data else {}))

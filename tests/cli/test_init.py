@@ -1,0 +1,152 @@
+"""`twin init` believes nothing: the token is shown to the Bot API, the account signs in, and .env is the owner's alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cli_scene import start_twin, twin
+
+from twin.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The small world behind real sockets, as a process; what its ready file says."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    ready = folder / "ready.json"
+    command = [sys.executable, "-m", "sandbox", "--world", "small", "--ready-file", str(ready), "--with-parent"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stderr=log)
+    deadline = time.monotonic() + 60
+    while not ready.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    found = json.loads(ready.read_text())
+    (folder / "key.pem").write_text(found["mtproto"]["public_key_pem"])
+    yield found | {"key_file": str(folder / "key.pem"), "server": f"127.0.0.1:{found['mtproto']['port']}"}
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def answers(sandbox: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What --non-interactive needs, in the environment."""
+    values = {
+        "TWIN_BOT__TOKEN": sandbox["bot_token"],
+        "TWIN_BOT__API_URL": sandbox["bot_api"],
+        "TWIN_TELEGRAM__SERVER": sandbox["server"],
+        "TWIN_TELEGRAM__SERVER_KEY": sandbox["key_file"],
+        "TWIN_TELEGRAM__PHONE": sandbox["owner_phone"],
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+def sign_in_code(sandbox: dict[str, Any]) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        response = httpx.get(f"{sandbox['page']}/api/login_code", params={"phone": sandbox["owner_phone"]}, timeout=10)
+        if response.status_code == httpx.codes.OK:
+            return str(response.json()["code"])
+        time.sleep(0.1)
+    raise AssertionError("no code was sent")
+
+
+INIT = ("init", "--non-interactive", "--accept-terms", "--json")
+
+
+def test_the_account_signs_in_and_everything_else_works_with_what_is_written(
+    sandbox: dict[str, Any], answers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start_twin(*INIT, "--data", "mine", cwd=tmp_path, env=dict(os.environ))
+    out, err = process.communicate(sign_in_code(sandbox) + "\n", timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"env_file": ".env", "bot": "twin_bot", "owner_id": sandbox["owner_id"], "signed_in": True}
+    assert "prohibited from using, accessing or aggregating data" in " ".join(err.replace("│", " ").split())
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "mine" / "telegram.session").stat().st_mode & 0o777 == 0o600
+    for name in answers:
+        monkeypatch.delenv(name)
+
+    settings = load_settings(tmp_path / ".env")
+    assert settings.owner.id == sandbox["owner_id"]
+    assert settings.owner.name != "the owner"
+    assert settings.secret_key is not None
+    collected = twin("collect", "--json")
+    assert collected.code == 0, collected.err
+    assert collected.document["skipped"] == {"bot": 1, "channel": 1, "group": 1}
+    assert [row["messages"] > 0 for row in twin("contacts", "--json").document["contacts"]] == [True] * 3
+    checks = {check["part"]: check["colour"] for check in twin("doctor", "--json").document["checks"]}
+    assert {part: checks[part] for part in ("owner", "bot", "session", "store")} == {
+        "owner": "green",
+        "bot": "green",
+        "session": "green",
+        "store": "grey",  # nobody has agreed yet
+    }
+
+
+def test_a_wrong_token_is_refused_and_nothing_is_written(
+    sandbox: dict[str, Any], answers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_BOT__TOKEN", "42:another")
+    ran = twin(*INIT, "--no-account")
+    assert ran.code == 1
+    assert ran.document["error"] == "Telegram does not know this bot token."
+    assert "42:another" not in ran.out + ran.err
+    assert not (tmp_path / ".env").exists()
+
+
+def test_without_an_account_the_owner_is_a_number(
+    sandbox: dict[str, Any], answers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = twin(*INIT, "--no-account")
+    assert missing.code == 1
+    assert "TWIN_OWNER__ID" in missing.document["error"]
+    monkeypatch.setenv("TWIN_OWNER__ID", "100001")
+    assert twin(*INIT, "--no-account").document["owner_id"] == 100001
+
+
+def test_what_exists_is_kept_unless_told_otherwise(
+    sandbox: dict[str, Any], answers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_OWNER__ID", "100001")
+    assert twin(*INIT, "--no-account").code == 0
+    first = (tmp_path / ".env").read_bytes()
+    assert twin(*INIT, "--no-account").code == 1
+    assert (tmp_path / ".env").read_bytes() == first
+    assert twin(*INIT, "--no-account", "--overwrite").code == 0
+    assert load_settings(tmp_path / ".env").secret_key is not None
+    assert (tmp_path / ".env").read_bytes() == first, "the key that sealed a session is kept"
+
+
+def test_the_terms_are_acknowledged_first(tmp_path: Path) -> None:
+    ran = twin("init", "--non-interactive", "--json")
+    assert ran.code == 1
+    assert "not acknowledged" in ran.document["error"]
+
+
+def test_doctor_is_1_when_something_is_red_and_says_how_to_mend_it(data: Path) -> None:
+    ran = twin("doctor", "--data", data, "--json")
+    assert (ran.code, ran.document["ok"]) == (1, False)
+    red = {check["part"]: check for check in ran.document["checks"] if check["colour"] == "red"}
+    assert {"owner", "bot"} <= set(red)
+    assert all(check["mend"] for check in red.values())
+
+
+def test_doctor_sees_an_engine_that_is_away(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_ENGINE__KIND", "vllm")
+    monkeypatch.setenv("TWIN_ENGINE__URL", "http://127.0.0.1:9")
+    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    assert found["engine"]["colour"] == "red"
+    assert "twin serve" in found["engine"]["mend"]
