@@ -193,6 +193,7 @@ async def test_words_typed_while_a_newer_message_came_wait_on_a_new_card(tmp_pat
         assert scene.seen_by(ADA) == []
         scene.tap(card, "Send")
         await scene.hear("yes, at nine", account=ADA)
+        await scene.idle()
         assert {row["source"] for row in await scene.rows("messages") if row["out"]} == {"owner"}
 
 
