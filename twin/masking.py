@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 
 PASSWORD_WORDS = (
-    "password|passwort|passwd|kennwort|passcode|passphrase|pin code|pincode|contraseña|mot de passe|senha|parola|hasło|wachtwoord|пароль|кодовое слово"
-    "|密码|パスワード|비밀번호|كلمة السر|كلمة المرور|סיסמה|şifre|lösenord|adgangskode|salasana|jelszó|heslo|κωδικός|पासवर्ड|รหัสผ่าน|mật khẩu"
+    "password|passwort|passwd|kennwort|passcode|passphrase|pin code|pincode|contraseña|mot de passe|senha|parola|hasło|wachtwoord|пароль"
+    "|кодовое слово|密码|パスワード|비밀번호|كلمة السر|كلمة المرور|סיסמה|şifre|lösenord|adgangskode"
+    "|salasana|jelszó|heslo|κωδικός|पासवर्ड|รหัสผ่าน|mật khẩu"
 )
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
