@@ -54,6 +54,8 @@ class JsonReader:
         self._text = ""
         self._at = 0
         self._base = offset  # the byte at which _text starts
+        self._dropped = 0  # characters that are out of view already
+        self._element = -1  # where the element began that `more` announced last, in characters
         self._ended = False
         self._is_between = False  # in an array: an element was read, a comma or the end comes
         if offset == 0:
@@ -111,6 +113,8 @@ class JsonReader:
         elif not self.peek():
             self._fail("the end of the array (])")
         self._is_between = False
+        self.peek()
+        self._element = self._dropped + self._at
         return True
 
     def value(self) -> Any:
@@ -164,7 +168,8 @@ class JsonReader:
     def go_to(self, wanted: re.Pattern[str], before: re.Pattern[str]) -> bool:
         """Go on to the next match of `wanted`, as an element that `value` can read. False, anywhere behind, if there is none
         or `before` matches first."""
-        start = self._at + 1
+        # An element that failed where it starts is not what comes next; a fault further on may stand right before it.
+        start = self._at + (self._dropped + self._at == self._element)
         while True:
             found, stop = wanted.search(self._text, start), before.search(self._text, start)
             if found and not (stop and stop.start() < found.start()):
@@ -187,6 +192,7 @@ class JsonReader:
             if len(self._text) - self._at >= wanted or self._ended:
                 return
             self._base = self._offset_of(self._at)
+            self._dropped += self._at
             chunk = self._file.read(max(WINDOW, wanted))
             self._ended = not chunk
             self._text = self._text[self._at :] + self._decoder.decode(chunk, final=self._ended)
