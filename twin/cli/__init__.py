@@ -66,5 +66,7 @@ def _twin() -> None:
 def main() -> None:
     # Being told to end is like Ctrl-C: whatever was started is stopped, whatever was held is freed.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    # Threads that spin while they wait make torch ten times slower as soon as another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars would run through ours
     app(prog_name="twin")
