@@ -41,7 +41,9 @@ class LoraLinear(Linear):  # type: ignore[misc]
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs or self.merged or self.disable_adapters or len(self.active_adapters) != 1:
             return super().forward(x, *args, **kwargs)
-        (name,) = self.active_adapters
+        a, b = (weights[self.active_adapters[0]].weight for weights in (self.lora_A, self.lora_B))
         base = self.base_layer
+        if not x.dtype == a.dtype == base.weight.dtype:  # PEFT casts
+            return super().forward(x)
         update: Any = _Update.apply
-        return update(x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+        return update(x, base.weight, base.bias, a, b, self.scaling[self.active_adapters[0]])

@@ -24,7 +24,7 @@ from typing import Any
 from trainer.batches import Row, steps, to_rows
 from trainer.dataset import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate, estimate
-from trainer.lora import Masters, batch_loss, load_model, mean_loss
+from trainer.lora import Masters, batch_loss, compile_layers, load_model, mean_loss
 from trainer.plots import draw_loss_curve
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
@@ -38,6 +38,7 @@ PATIENCE = 3  # validations without a new best before it stops
 VALIDATIONS = 5  # a run
 VALIDATION_TOKENS = 4_000  # of the validation slice, so that it costs little on a CPU
 CHECKPOINT_SECONDS = 45.0
+COMPILE_SECONDS = 600.0  # a run on a card that is shorter does not earn back the minute or two that compiling takes
 
 
 @dataclass
@@ -99,6 +100,9 @@ def train(
         known = estimate(model, rows, training)
         if announce is not None:
             announce(known)
+        if known.device == "cuda" and training.quantization == "none" and known.seconds > COMPILE_SECONDS:
+            torch._dynamo.config.suppress_errors = True  # a host without a C compiler trains plain
+            compile_layers(model)
         working = _working_folder(out, adapter_name(dataset, base, training))
         state = _fit(model, rows, validation, training, known, working, progress)
     except torch.OutOfMemoryError as exc:
