@@ -63,7 +63,7 @@ class Card:
 def render(view: CardView) -> Card:
     title = Bold(shown_name(view.name))
     label, footer = Bold(_label(view)), Italic(_footer(view))
-    answer = "\n".join(_shown_bubble(b) for b in _bubbles(view))
+    answer = _shown_answer(_bubbles(view))
     room = MAX_TEXT - sum(length(part.as_kwargs()["text"]) for part in (title, label, footer)) - 16
     words = [_shown_words(message) for message in view.words]
     answer = cut(answer, room - min(room // 4, length("\n".join(words))))
@@ -175,6 +175,7 @@ def _shown_words(message: Message) -> str:
     return message.text if message.kind == "text" else f"[{message.kind}] {message.text}".strip()
 
 
-def _shown_bubble(text: str) -> str:
-    """A bubble is a line; the lines within one are set in."""
-    return text.replace("\n", "\n    ")
+def _shown_answer(bubbles: list[str]) -> str:
+    """A dot before each bubble if there are several: on a phone long lines wrap, and one could not tell."""
+    dot = "• " if len(bubbles) > 1 else ""
+    return "\n".join(dot + bubble.replace("\n", "\n    ") for bubble in bubbles)

@@ -41,7 +41,7 @@ def entities(content: dict[str, Any]) -> dict[str, str]:
 
 def test_a_card_reads_from_top_to_bottom() -> None:
     content = render(view("hey", "what are you up to?", variant=2)).content()
-    assert content["text"] == ("Ada\nhey\nwhat are you up to?\nDraft:\nnot much\nyou?\n\nDraft 12 · adapter ada-3 · variant 2 of 3")
+    assert content["text"] == ("Ada\nhey\nwhat are you up to?\nDraft:\n• not much\n• you?\n\nDraft 12 · adapter ada-3 · variant 2 of 3")
     assert content["parse_mode"] is None
     assert entities(content)["blockquote"] == "hey\nwhat are you up to?"
     assert entities(content)["italic"] == "Draft 12 · adapter ada-3 · variant 2 of 3"
@@ -110,7 +110,7 @@ def test_each_state_has_its_words_and_buttons(draft: dict[str, Any], labels: lis
 
 
 def test_what_was_not_sent_is_struck_through() -> None:
-    assert entities(render(view(state="rejected")).content())["strikethrough"] == "not much\nyou?"
+    assert entities(render(view(state="rejected")).content())["strikethrough"] == "• not much\n• you?"
     assert "strikethrough" not in entities(render(view(state="sent")).content())
 
 
@@ -132,4 +132,6 @@ def test_callback_data_fits_64_bytes_at_its_longest() -> None:
 
 
 def test_lines_within_a_bubble_are_set_in() -> None:
-    assert "Draft:\nfirst\n    still first\nsecond" in render(view(text=join_bubbles(["first\nstill first", "second"]))).content()["text"]
+    assert (
+        "Draft:\n• first\n    still first\n• second" in render(view(text=join_bubbles(["first\nstill first", "second"]))).content()["text"]
+    )

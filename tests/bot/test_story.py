@@ -17,7 +17,7 @@ async def test_a_message_becomes_a_card_and_send_delivers_its_bubbles(tmp_path: 
         card = await scene.card("hey, what")
         assert labels(card) == ["Send", "Edit", "Another", "Skip"]
         assert "Ada Lovelace" in card.text
-        assert "not much\nyou?" in card.text
+        assert "• not much\n• you?" in card.text
         assert scene.seen_by(ADA) == []
         scene.tap(card, "Send")
         await until(lambda: "Sent:" in card.text)
