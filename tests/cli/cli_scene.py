@@ -6,12 +6,15 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from factories import exchanges
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typer.testing import CliRunner
@@ -47,6 +50,49 @@ def start_twin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "twin", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **options)
+
+
+@contextmanager
+def running_sandbox(folder: Path, world: object) -> Iterator[dict[str, Any]]:
+    """A sandbox in a process of its own; what its ready file says, and the files that settings name."""
+    ready = folder / "ready.json"
+    command = [sys.executable, "-m", "sandbox", "--world", str(world), "--ready-file", str(ready), "--with-parent"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        found = json.loads(ready.read_text())
+        (folder / "key.pem").write_text(found["mtproto"]["public_key_pem"])
+        yield found | {"key_file": str(folder / "key.pem"), "server": f"127.0.0.1:{found['mtproto']['port']}"}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def answers_for(sandbox: dict[str, Any]) -> dict[str, str]:
+    """What `twin init --non-interactive` needs, in the environment."""
+    return {
+        "TWIN_BOT__TOKEN": sandbox["bot_token"],
+        "TWIN_BOT__API_URL": sandbox["bot_api"],
+        "TWIN_TELEGRAM__SERVER": sandbox["server"],
+        "TWIN_TELEGRAM__SERVER_KEY": sandbox["key_file"],
+        "TWIN_TELEGRAM__PHONE": sandbox["owner_phone"],
+    }
+
+
+def sign_in_code(sandbox: dict[str, Any]) -> str:
+    """What the owner's phone shows, once the code was sent."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        response = httpx.get(f"{sandbox['page']}/api/login_code", params={"phone": sandbox["owner_phone"]}, timeout=10)
+        if response.status_code == httpx.codes.OK:
+            return str(response.json()["code"])
+        time.sleep(0.1)
+    raise AssertionError("no code was sent")
 
 
 def on_store(data: Path, work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:

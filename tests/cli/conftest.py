@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,3 +22,15 @@ def nobodys_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model with two random layers and the sample model's tokenizer."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "trainer"))
+    from small_models import save_tiny_llama
+
+    from trainer.base_model import SAMPLE, prepare_base_model
+
+    base = prepare_base_model(SAMPLE, Path(os.environ["TWIN_MODELS"]))
+    return save_tiny_llama(tmp_path_factory.mktemp("bases") / "tiny", base)

@@ -4,63 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from cli_scene import start_twin, twin
+from cli_scene import answers_for, running_sandbox, sign_in_code, start_twin, twin
 
 from twin.settings import load_settings
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The small world behind real sockets, as a process; what its ready file says."""
-    folder = tmp_path_factory.mktemp("sandbox")
-    ready = folder / "ready.json"
-    command = [sys.executable, "-m", "sandbox", "--world", "small", "--ready-file", str(ready), "--with-parent"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stderr=log)
-    deadline = time.monotonic() + 60
-    while not ready.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    found = json.loads(ready.read_text())
-    (folder / "key.pem").write_text(found["mtproto"]["public_key_pem"])
-    yield found | {"key_file": str(folder / "key.pem"), "server": f"127.0.0.1:{found['mtproto']['port']}"}
-    process.terminate()
-    process.wait(10)
+    with running_sandbox(tmp_path_factory.mktemp("sandbox"), "small") as found:
+        yield found
 
 
 @pytest.fixture
 def answers(sandbox: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What --non-interactive needs, in the environment."""
-    values = {
-        "TWIN_BOT__TOKEN": sandbox["bot_token"],
-        "TWIN_BOT__API_URL": sandbox["bot_api"],
-        "TWIN_TELEGRAM__SERVER": sandbox["server"],
-        "TWIN_TELEGRAM__SERVER_KEY": sandbox["key_file"],
-        "TWIN_TELEGRAM__PHONE": sandbox["owner_phone"],
-    }
+    values = answers_for(sandbox)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return values
-
-
-def sign_in_code(sandbox: dict[str, Any]) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        response = httpx.get(f"{sandbox['page']}/api/login_code", params={"phone": sandbox["owner_phone"]}, timeout=10)
-        if response.status_code == httpx.codes.OK:
-            return str(response.json()["code"])
-        time.sleep(0.1)
-    raise AssertionError("no code was sent")
 
 
 INIT = ("init", "--non-interactive", "--accept-terms", "--json")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from twin.base_folder import base_name
 from twin.cli.folder import transact, utc_now
 from twin.cli.stages import read_adapter
 from twin.errors import TwinError
@@ -121,9 +122,11 @@ def active_adapter(settings: Settings) -> Check:
         trained_on = read_adapter(active.path)["base"]["name"]
     except TwinError as exc:
         return Check("adapter", "red", exc.what, "`twin adapters rollback` goes back to the one before.")
-    if trained_on not in (settings.model.base, Path(settings.model.base).name):
+    folder = Path(settings.model.base).expanduser()
+    base = base_name(folder) if folder.is_dir() else settings.model.base
+    if trained_on != base:
         mend = f"Set TWIN_MODEL__BASE={trained_on}, or train again: `twin nightly`."
-        return Check("adapter", "red", f"{active.name} was trained on {trained_on}, the base model is {settings.model.base}.", mend)
+        return Check("adapter", "red", f"{active.name} was trained on {trained_on}, the base model is {base}.", mend)
     return Check("adapter", "green", f"{active.name} is active")
 
 

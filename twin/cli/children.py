@@ -15,7 +15,7 @@ from typing import Any
 
 from twin.errors import TwinError
 
-STOP_SECONDS = 4.5  # from asking children to end to killing them: vLLM takes up to 4, and Ctrl-C must be done within 5
+STOP_SECONDS = 3.0  # from asking children to end to killing them: Ctrl-C must be done within 5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Child = subprocess.Popen[str]

@@ -51,21 +51,29 @@ def prepare_base(settings: Settings, screen: Screen) -> Path:
         return prepare_base_model(settings.model.base, settings.models_path, revision=settings.model.revision, progress=progress)
 
 
+def prepare_base_apart(settings: Settings, progress: Progress) -> Path:
+    """The same in a process of its own, for who does not load a model afterwards."""
+    order = {"name": settings.model.base, "models": str(settings.models_path), "revision": settings.model.revision}
+    return Path(_work(settings, "prepare", order, _into(progress)))
+
+
 def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
     """Build the dataset and note it as the current one."""
-    from trainer.dataset import build_dataset
+    from trainer.dataset import ContactCount, DatasetReport
 
-    async def run() -> DatasetReport:
-        store = open_store(settings.store_path)
-        try:
-            report = await build_dataset(store, settings, base, datasets_path(settings), progress)
-            async with store.begin() as connection:
-                await facts.put(connection, DATASET, report.hash)
-            return report
-        finally:
-            await store.dispose()
-
-    return asyncio.run(run())
+    order = {
+        "data": str(settings.data),
+        "owner_name": settings.owner.name,
+        "dataset": settings.dataset.model_dump(mode="json"),
+        "base": str(base),
+        "out": str(datasets_path(settings)),
+    }
+    found = _work(settings, "build", order, _into(progress))
+    del found["reasons"]  # constants, which come back with as_json
+    contacts = tuple(ContactCount(**row) for row in found["contacts"])
+    report = DatasetReport(**{**found, "path": Path(found["path"]), "contacts": contacts})
+    transact(settings, lambda connection: facts.put(connection, DATASET, report.hash))
+    return report
 
 
 def train(settings: Settings, dataset: Path, base: Path, *, on_event: Listener) -> Adapter:
@@ -96,6 +104,10 @@ def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listene
     raise TwinError(
         f"`{job}` ended with exit code {child.returncode} before it was done.", mend=f"{log} says why; the same command goes on from there."
     )
+
+
+def _into(progress: Progress) -> Listener:
+    return lambda event: progress(event["done"], event["total"], event["note"])
 
 
 def register(settings: Settings, folder: Path) -> Adapter:
@@ -135,11 +147,7 @@ def evaluate(settings: Settings, dataset: Path, base: Path, tested: Sequence[Ada
     engine = settings.engine
     sampling = {"temperature": engine.temperature, "top_p": engine.top_p, "max_new_tokens": engine.max_new_tokens, "seed": 0}
     order = {"dataset": str(dataset), "base": str(base), "adapters": [str(adapter.path) for adapter in tested], "items": items}
-
-    def on_event(event: dict[str, Any]) -> None:
-        progress(event["done"], event["total"], event["note"])
-
-    found: Figures = _work(settings, "evaluate", order | {"sampling": sampling}, on_event)
+    found: Figures = _work(settings, "evaluate", order | {"sampling": sampling}, _into(progress))
     for adapter in tested:
         record(settings, adapter.name, found)
     return found

@@ -1,23 +1,74 @@
-"""The heavy stages in a process of their own: `python -m twin.cli.worker train|evaluate JSON`, one JSON event a line on stdout.
+"""The heavy stages in a process of their own: `python -m twin.cli.worker JOB JSON`, one JSON event a line on stdout.
 
-Ctrl-C then ends them at once, wherever they are, and their memory is given back when they end. Events: `estimate`
-(of a training), `progress`, `error` (a TwinError), `done` with `result`.
+Ctrl-C then ends them at once, wherever they are, and their memory is given back when they end. Jobs: prepare, build,
+train, evaluate. Events: `estimate` (of a training), `progress`, `error` (a TwinError), `done` with `result`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from twin.errors import TwinError
 from twin.generator import Sampling
-from twin.settings import Training
+from twin.progress import Progress
+from twin.settings import Training, load_settings
+from twin.store import open_store
 
 TELL_SECONDS = 0.2  # at most so often
+
+Tell = Callable[..., None]
+
+
+def prepare(order: dict[str, Any], progress: Progress, tell: Tell) -> str:
+    from trainer.base_model import prepare_base_model
+
+    return str(prepare_base_model(order["name"], Path(order["models"]), revision=order["revision"], progress=progress))
+
+
+def build(order: dict[str, Any], progress: Progress, tell: Tell) -> dict[str, Any]:
+    from trainer.dataset import build_dataset
+
+    settings = load_settings(None, data=order["data"], dataset=order["dataset"], owner={"name": order["owner_name"]})
+
+    async def run() -> dict[str, Any]:
+        store = open_store(settings.store_path)
+        try:
+            return (await build_dataset(store, settings, Path(order["base"]), Path(order["out"]), progress)).as_json()
+        finally:
+            await store.dispose()
+
+    return asyncio.run(run())
+
+
+def train(order: dict[str, Any], progress: Progress, tell: Tell) -> str:
+    from trainer.train import train
+
+    dataset, base, out = (Path(order[name]) for name in ("dataset", "base", "out"))
+    recipe = Training(**order["recipe"])
+    return str(train(dataset, base, out, recipe, progress, announce=lambda found: tell("estimate", **asdict(found))))
+
+
+def evaluate(order: dict[str, Any], progress: Progress, tell: Tell) -> dict[str, Any]:
+    from trainer.evaluate import ANSWERS, evaluate
+
+    dataset, base, adapters = Path(order["dataset"]), Path(order["base"]), [Path(path) for path in order["adapters"]]
+    items, sampling = order["items"], Sampling(**order["sampling"])
+    return evaluate(dataset, base, adapters, progress, items=items, answers=min(items, ANSWERS), sampling=sampling)
+
+
+JOBS: dict[str, Callable[[dict[str, Any], Progress, Tell], Any]] = {
+    "prepare": prepare,
+    "build": build,
+    "train": train,
+    "evaluate": evaluate,
+}
 
 
 def main() -> int:
@@ -37,33 +88,12 @@ def main() -> int:
             told_at = time.monotonic()
             tell("progress", done=done, total=total, note=note)
 
-    job, order = sys.argv[1], json.loads(sys.argv[2])
     try:
-        if job == "train":
-            from trainer.train import train
-
-            recipe = Training(**order["recipe"])
-            out = train(
-                Path(order["dataset"]),
-                Path(order["base"]),
-                Path(order["out"]),
-                recipe,
-                progress,
-                announce=lambda found: tell("estimate", **asdict(found)),
-            )
-            tell("done", result=str(out))
-        else:
-            from trainer.evaluate import ANSWERS, evaluate
-
-            adapters = [Path(path) for path in order["adapters"]]
-            items, sampling = order["items"], Sampling(**order["sampling"])
-            found = evaluate(
-                Path(order["dataset"]), Path(order["base"]), adapters, progress, items=items, answers=min(items, ANSWERS), sampling=sampling
-            )
-            tell("done", result=found)
+        result = JOBS[sys.argv[1]](json.loads(sys.argv[2]), progress, tell)
     except TwinError as exc:
         tell("error", what=exc.what, mend=exc.mend)
         return 1
+    tell("done", result=result)
     return 0
 
 

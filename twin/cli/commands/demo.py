@@ -118,9 +118,7 @@ class Demo:
             consented = transact(self.settings, _consent)
         screen.say(_found(f"{collected.new_messages:,} messages of {consented} contacts, whose consent is recorded ({CONSENT})"))
         with steps.step("model") as progress:
-            from trainer.base_model import prepare_base_model
-
-            base = prepare_base_model(self.settings.model.base, self.settings.models_path, progress=progress)
+            base = stages.prepare_base_apart(self.settings, progress)
         with steps.step("dataset") as progress:
             report = stages.build(self.settings, base, progress)
         learned = f"{report.examples['train']:,} examples, {report.tokens:,} tokens; {report.targets['holdout']:,} replies held out"
