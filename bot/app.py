@@ -96,7 +96,7 @@ async def _meet(bot: Bot) -> str:
 
 def make_dispatcher(twin: Twin) -> Dispatcher:
     """All handlers. Whatever the owner may do is inside the one guarded router."""
-    dispatcher = Dispatcher()
+    dispatcher = Dispatcher(disable_fsm=True)  # what must be remembered is in the store
     dispatcher["twin"] = twin
     owner = guard(Router(name="owner"), FromOwner(twin.owner_id))
     owner.include_routers(commands.setup(), modes.setup(), taps.setup(), talk.setup(), taps.setup_last())

@@ -98,7 +98,7 @@ async def receive_edit(
 
 async def receive_from_owner(connection: AsyncConnection, message: Message, *, name: str, now: datetime) -> bool:
     """The owner talks to the twin: answered at once and without a card. Never collected, never trained on."""
-    if await messages.get(connection, message.channel, message.dialog_id, message.message_id):
+    if message.kind == "service" or await messages.get(connection, message.channel, message.dialog_id, message.message_id):
         return False
     await dialogs.save(connection, message.dialog_id, name=name, username=None)
     await dialogs.exclude(connection, message.dialog_id, True)

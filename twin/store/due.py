@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -65,10 +65,6 @@ async def take(connection: AsyncConnection, due: Due) -> bool:
 
 async def drop(connection: AsyncConnection, channel: str, dialog_id: int) -> None:
     await connection.execute(delete(replies_due).where(*_is(channel, dialog_id)))
-
-
-async def count(connection: AsyncConnection) -> int:
-    return (await connection.execute(select(func.count()).select_from(replies_due))).scalar_one()
 
 
 def _is(channel: str, dialog_id: int) -> tuple[Any, ...]:

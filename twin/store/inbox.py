@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,10 +52,6 @@ async def finish(connection: AsyncConnection, update_id: int, at: datetime) -> N
 async def set_aside(connection: AsyncConnection, update_id: int, error: str, at: datetime) -> None:
     """Given up: `error` names the class of what went wrong. The payload stays, so that nothing is lost."""
     await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(done_at=at, error=error))
-
-
-async def waiting(connection: AsyncConnection) -> int:
-    return (await connection.execute(select(func.count()).where(inbox.c.done_at.is_(None)))).scalar_one()
 
 
 async def purge(connection: AsyncConnection, before: datetime) -> int:
