@@ -135,5 +135,5 @@ def test_the_bot_gets_a_nights_failure_as_one_line(talked: Path) -> None:
     from twin.cli.commands.run import _nightly
     from twin.cli.folder import open_folder
 
-    with pytest.raises(TwinError, match="SECRET_KEY|signed in"):
+    with pytest.raises(TwinError, match=r"SECRET_KEY|signed in"):
         asyncio.run(_nightly(open_folder(None), full=False))
