@@ -38,7 +38,7 @@ from twin.turns import Message, Renderer, system_turn
 
 BAR = 3.0
 TRL_ROWS = 8  # a step: SFTConfig's own default
-HELDOUT_TOKENS = 8_000
+HELDOUT_TOKENS = 5_000
 LOSS_WITHIN = 0.01
 RULES = Rules(gap_seconds=24 * 3600, max_tokens=512, holdout_fraction=0.1, validation_fraction=0.0, repeat_cap=5)
 
@@ -246,7 +246,8 @@ def chat_examples(renderer: Renderer, tokens: int) -> list[Example]:
         found += examples_of(dialog_id, messages, system_turn("Alex", "Sam"), RULES, renderer.count, tally)
     training = [example for example in found if example.split == "train"]
     lengths = [len(renderer.row(example.turns).ids) for example in training]
-    wanted = max(2 * TRL_ROWS, round(len(training) * min(1.0, tokens / sum(lengths))))
+    share = min(1.0, tokens / sum(lengths))
+    wanted = TRL_ROWS * max(2, int(len(training) * share) // TRL_ROWS)  # whole steps: TRL's last one is not a rest
     return [training[i * len(training) // wanted] for i in range(wanted)] + [e for e in found if e.split == "holdout"]
 
 
