@@ -72,7 +72,7 @@ class Scene:
     engine: Engine
     retrained: list[bool] = field(default_factory=list)
     rolled_back: int = 0
-    retrain_seconds: float = 0.0
+    retrain_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
     # --- the bot's life ---
@@ -101,7 +101,7 @@ class Scene:
         return time.monotonic() - began
 
     async def _retrain(self, full: bool) -> str:
-        await asyncio.sleep(self.retrain_seconds)
+        await self.retrain_may_end.wait()
         self.retrained.append(full)
         return "The new adapter is better by 0.31 nats and is active now."
 

@@ -73,16 +73,16 @@ async def test_adapters_are_listed_with_their_figures(tmp_path: Path) -> None:
 
 async def test_retrain_runs_once_at_a_time_and_tells_what_came_of_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as scene:
-        scene.retrain_seconds = 0.4
         scene.says("/retrain full")
         await scene.hear("Retraining has begun.")
         scene.says("/retrain")
         await scene.hear("A retraining is going on already.")
+        scene.retrain_may_end.set()
         await scene.hear("better by 0.31 nats")
         assert scene.retrained == [True]
         scene.says("/retrain stop")
         await scene.hear("No retraining is going on.")
-        scene.retrain_seconds = 60
+        scene.retrain_may_end.clear()
         scene.says("/retrain")
         await until(lambda: len([t for t in scene.seen_by(OWNER) if "has begun" in t]) == 2)
         scene.says("/retrain stop")
@@ -189,11 +189,11 @@ async def test_the_nightly_line_means_what_cron_means(tmp_path: Path) -> None:
 
 async def test_the_nightly_run_is_the_same_one_as_retrain(tmp_path: Path) -> None:
     async with opened(tmp_path, started=False) as scene:
-        scene.retrain_seconds = 0.2
         retraining = scene.twin().retraining
         night = asyncio.create_task(retraining.nightly())
         await until(lambda: retraining.is_running)
         assert not retraining.start(full=True)
+        scene.retrain_may_end.set()
         await night
         assert scene.retrained == [False]
         assert [row["text"] for row in await scene.rows("notices")] == ["The new adapter is better by 0.31 nats and is active now."]
