@@ -1,4 +1,4 @@
-"""The page in a real browser: what somebody sees and does on the two phones. Screenshots go to TWIN_SCREENSHOTS or tmp_path."""
+"""The page in a real browser: what somebody sees and does on the two phones. Screenshots go to SCREENSHOTS or tmp_path."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def looking(tmp_path: Path, query: str = "", **how: Any) -> AsyncIterator[
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
         page.on("request", lambda r: None if r.url.startswith((scene.page.base_url, "data:", "blob:")) else errors.append(r.url))
-        folder = Path(os.environ.get("TWIN_SCREENSHOTS", tmp_path))
+        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
         view = View(scene, page, page.get_by_test_id("phone-contact"), page.get_by_test_id("phone-owner"), folder, errors)
         try:
             await view.go(query)
