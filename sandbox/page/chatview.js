@@ -71,17 +71,17 @@ export class ChatView {
     this.list.replaceChildren();
     this.composer.open(`${this.phone.account}-${this.phone.other}`);
     this.header();
-    await this.load();
-    this.toBottom();
+    // At once, not when the history has come: by then somebody may be typing on the other phone.
     if (focus && matchMedia("(pointer: fine)").matches) this.composer.input.focus({ preventScroll: true });
+    if (await this.load()) this.toBottom();
   }
 
-  // The newest page, or the one before what is here.
+  // The newest page, or the one before what is here. False when another chat was opened meanwhile.
   async load(before) {
     const { account, other } = this.phone;
     const token = (this.loading = {});
     const page = await api.history(account, other, before);
-    if (this.loading !== token || this.phone.other !== other || this.phone.account !== account) return;
+    if (this.loading !== token || this.phone.other !== other || this.phone.account !== account) return false;
     this.loading = null;
     const older = page.messages.filter((m) => !this.phone.newer(m.uid, page.seq));
     const known = [...this.messages.values()].filter((m) => !older.some((o) => o.uid === m.uid));
@@ -93,6 +93,7 @@ export class ChatView {
     const height = this.scroller.scrollHeight - this.scroller.scrollTop;
     this.render();
     if (before) this.scroller.scrollTop = this.scroller.scrollHeight - height;
+    return true;
   }
 
   put(message, seq) {

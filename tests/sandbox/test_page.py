@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import struct
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from page_scene import ADA, BEN, BOT, OWNER, EchoBot, Scene, opened, until
-from playwright.async_api import Locator, Page, async_playwright, expect
+from playwright.async_api import Locator, Page, Route, async_playwright, expect
 
 from sandbox.world import Media, Pressed, Read, Typing
 
@@ -134,6 +135,27 @@ async def test_typing_is_seen_on_the_other_phone(tmp_path: Path) -> None:
         # what is seen is read, and the sender sees that
         await until(lambda: v.scene.heard(Read))
         await expect(v.contact.get_by_test_id("message").last.get_by_test_id("ticks")).to_have_attribute("data-seen", "true")
+
+
+async def test_a_slow_history_does_not_take_the_keyboard_from_the_other_phone(tmp_path: Path) -> None:
+    async with looking(tmp_path) as v:
+        asked, free = asyncio.Event(), asyncio.Event()
+
+        async def late(route: Route) -> None:
+            asked.set()
+            await free.wait()
+            await route.continue_()
+
+        await v.page.route(f"**/api/chats/{OWNER}/{ADA}?*", late)
+        await v.owner.get_by_test_id("back").click()
+        await v.owner.locator(f"[data-chat='{ADA}']").click()
+        await asked.wait()
+        box = v.contact.get_by_test_id("composer-input")
+        await box.focus()
+        free.set()
+        await expect(v.owner.get_by_test_id("message")).not_to_have_count(0)
+        await v.page.keyboard.type("mine")
+        await expect(box).to_have_value("mine")
 
 
 async def test_nothing_that_anybody_wrote_becomes_markup(tmp_path: Path) -> None:
