@@ -1,6 +1,6 @@
 """The store -> a sealed dataset folder. Deterministic: the same messages and settings give the same bytes.
 
-    data/datasets/<hash>/  train.jsonl  validation.jsonl  holdout.jsonl  report.json  manifest.json (written last)
+    data/datasets/<hash>/  train.jsonl  validation.jsonl  holdout.jsonl  anchor.jsonl  report.json  manifest.json (written last)
 
 Only private chats whose contact's consent is recorded, and of those only what the owner's account saw. Chats are never mixed
 in one example. The hash covers the examples and the rules; report.json, with counts of all chats, is as of the first build.
@@ -73,6 +73,7 @@ async def build_dataset(store: AsyncEngine, settings: Settings, base: Path, out:
         holdout_fraction=settings.dataset.holdout_fraction,
         validation_fraction=settings.dataset.validation_fraction,
         repeat_cap=settings.dataset.repeat_cap,
+        anchor_fraction=settings.dataset.anchor_fraction,
     )
     tally = Tally()
     examples: list[Example] = []
@@ -118,7 +119,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise InputError(f"{folder} is not a complete dataset (no readable manifest.json).", mend="Build it with `twin dataset`.") from exc
-    if not isinstance(manifest, dict) or not {"files", "rules", "tokenizer", "dialog_ids"} <= manifest.keys():
+    if not isinstance(manifest, dict) or not {"files", "rules", "tokenizer", "dialog_ids", "train_until"} <= manifest.keys():
         raise InputError(f"{folder} is not a dataset (its manifest.json is of something else).", mend="Build one with `twin dataset`.")
     return manifest
 
@@ -132,7 +133,9 @@ def read_examples(folder: Path, split: Split) -> Iterator[Example]:
         raise InputError(f"{path} was changed after it was sealed.", mend="Delete the folder and run `twin dataset`.")
     for line in content.splitlines():  # of bytes: str.splitlines would also cut at U+2028, which people do paste
         row = json.loads(line)
-        yield Example(row["dialog_id"], split, tuple(Turn(role, text) for role, text in row["turns"]), tuple(row["targets"]))
+        yield Example(
+            row["dialog_id"], split, tuple(Turn(role, text) for role, text in row["turns"]), tuple(row["targets"]), tuple(row["at"])
+        )
 
 
 def _seal(
@@ -144,6 +147,7 @@ def _seal(
         "rules": asdict(rules),
         "tokenizer": tokenizer_hash(base),
         "dialog_ids": sorted({e.dialog_id for e in examples}),
+        "train_until": _train_until(examples),
     }
     sealed = json.dumps(manifest, sort_keys=True, indent=1).encode()
     name = hashlib.sha256(sealed).hexdigest()[:16]
@@ -179,6 +183,18 @@ def _seal(
     return report
 
 
+def _train_until(examples: Iterable[Example]) -> dict[str, int]:
+    """When the newest reply that trains began, in unix seconds, of each dialog: an adapter trained on this knows it up to then."""
+    until: dict[str, int] = {}
+    for e in examples:
+        if e.split == "train":
+            until[str(e.dialog_id)] = max(until.get(str(e.dialog_id), 0), *e.at)
+    return until
+
+
 def _lines(examples: Iterable[Example]) -> bytes:
-    rows = ({"dialog_id": e.dialog_id, "turns": [[t.role, t.content] for t in e.turns], "targets": list(e.targets)} for e in examples)
+    rows = (
+        {"dialog_id": e.dialog_id, "turns": [[t.role, t.content] for t in e.turns], "targets": list(e.targets), "at": list(e.at)}
+        for e in examples
+    )
     return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows).encode("utf-8")

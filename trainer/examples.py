@@ -3,10 +3,13 @@
 conversation  a run of messages without a silence of `gap_seconds`
 target        an owner's turn that the model is trained (or tested) to write
 example       a window of one conversation's turns with its targets; the loss is on the targets only
+split         what an example is for: the newest replies of a chat are the holdout, those before it validation; of the older
+              conversations a few, drawn by a hash, are the anchor, which no adapter ever learns; the rest trains
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -16,8 +19,8 @@ from typing import Literal
 
 from twin.turns import Message, Turn, bursts, by_key, render_burst
 
-Split = Literal["train", "validation", "holdout"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "holdout")
+Split = Literal["train", "validation", "holdout", "anchor"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "holdout", "anchor")
 
 # Why an owner's message did not become a target, in the words that the report prints.
 REASONS = {
@@ -46,16 +49,18 @@ class Rules:
     holdout_fraction: float
     validation_fraction: float
     repeat_cap: int
+    anchor_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
 class Example:
-    """`turns[0]` is the system turn; `targets` are indices into `turns`; `split` says what the example is for."""
+    """`turns[0]` is the system turn; `targets` are indices into `turns`, `at` when each of them began, in unix seconds."""
 
     dialog_id: int
     split: Split
     turns: tuple[Turn, ...]
     targets: tuple[int, ...]
+    at: tuple[int, ...]
 
 
 @dataclass
@@ -68,6 +73,10 @@ class _Node:
     verdict: str = ""
     after: int | None = None  # the turn it answers by Telegram's reply mark, where that is not the turn before it
     split: Split = "train"
+
+    @property
+    def at(self) -> int:
+        return int(self.messages[0].sent_at.timestamp())
 
 
 @dataclass
@@ -82,7 +91,9 @@ def examples_of(
     dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Callable[[Turn], int], tally: Tally
 ) -> list[Example]:
     """All examples of one dialog, in order of time. `tally` is shared by the dialogs of a dataset."""
-    conversations = [_nodes(c, count) for c in _conversations(messages, rules.gap_seconds)]
+    cut = _conversations(messages, rules.gap_seconds)
+    anchored = [_is_anchor(dialog_id, c[0].message_id, rules.anchor_fraction) for c in cut]
+    conversations = [_nodes(c, count) for c in cut]
     _follow_replies(conversations)
     budget = rules.max_tokens - count(system)
     nodes = [node for conversation in conversations for node in conversation]
@@ -91,6 +102,10 @@ def examples_of(
             if node.verdict == "target" and _asked(conversation, i).tokens + node.tokens > budget:
                 node.verdict = "too_long"
     _split([node for node in nodes if node.verdict == "target"], rules)
+    for conversation, is_anchor in zip(conversations, anchored, strict=True):
+        for node in conversation:
+            if is_anchor and node.split == "train":
+                node.split = "anchor"
     for node in nodes:
         if node.verdict == "target" and node.split == "train":
             text = " ".join(node.turn.content.casefold().split())
@@ -188,6 +203,12 @@ def _split(targets: list[_Node], rules: Rules) -> None:
         node.split = "validation"
 
 
+def _is_anchor(dialog_id: int, first_message_id: int, fraction: float) -> bool:
+    """Drawn by what never changes of a conversation, so that it stays in or out whatever is written later."""
+    digest = hashlib.blake2b(f"{dialog_id}:{first_message_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < fraction * 2**64
+
+
 def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Turn, budget: int) -> list[Example]:
     """Cut between turns, never between a reply and what it answers; a later window begins with some turns of the one before."""
     found: list[Example] = []
@@ -197,7 +218,8 @@ def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Tu
     def close() -> None:
         if run:
             nodes = conversation[start : run[-1] + 1]
-            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), tuple(i - start + 1 for i in run)))
+            targets, at = tuple(i - start + 1 for i in run), tuple(conversation[i].at for i in run)
+            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), targets, at))
             run.clear()
 
     for i, node in enumerate(conversation):
@@ -205,7 +227,7 @@ def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Tu
             continue
         if node.after is not None:
             nodes = [*conversation[_back(conversation, node.after, budget - node.tokens) : node.after + 1], node]
-            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), (len(nodes),)))
+            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), (len(nodes),), (node.at,)))
             continue
         if run:
             used += sum(n.tokens for n in conversation[run[-1] + 1 : i + 1])

@@ -42,7 +42,7 @@ def rows_of(messages: list[Message], renderer: Renderer) -> list[tuple[Example, 
 
 
 def test_exactly_the_owners_target_words_and_the_end_of_turn_are_learned(renderer):
-    (row,) = to_rows([Example(7, "train", TALK, (2, 6))], renderer)
+    (row,) = to_rows([Example(7, "train", TALK, (2, 6), (1, 2))], renderer)
     decode = renderer.tokenizer.decode
     assert decode([row.ids[p] for p in row.targets]) == "hey\nyou<|im_end|>sleep<|im_end|>"
     rest = [token for p, token in enumerate(row.ids) if p not in row.targets]
@@ -54,11 +54,11 @@ def test_exactly_the_owners_target_words_and_the_end_of_turn_are_learned(rendere
 
 
 def test_a_row_without_targets_is_no_row(renderer):
-    assert to_rows([Example(7, "train", TALK, ())], renderer) == []
+    assert to_rows([Example(7, "train", TALK, (), ())], renderer) == []
 
 
 def test_the_tokens_are_those_of_the_models_own_template(renderer):
-    (row,) = to_rows([Example(7, "train", TALK, (2,))], renderer)
+    (row,) = to_rows([Example(7, "train", TALK, (2,), (1,))], renderer)
     turns = [{"role": turn.role, "content": turn.content} for turn in TALK]
     whole = renderer.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
     assert list(row.ids) == whole[: len(row.ids)]

@@ -103,7 +103,7 @@ async def test_numbers_add_up_and_no_row_is_too_long(store, tmp_path, tiny_base,
     rows = [m for dialog_id in (1, 2, 3) for m in random_chat(dialog_id, dialog_id=dialog_id, length=150)]
     await keep(store, rows)
     await keep(store, exchanges(5, dialog_id=4), consent=())
-    report = await build(store, tmp_path, tiny_base, max_tokens=max_tokens)
+    report = await build(store, tmp_path, tiny_base, max_tokens=max_tokens, anchor_fraction=0.2)
     owned = Counter(m.dialog_id for m in rows if m.out)
     assert {c.dialog_id: c.owner_messages for c in report.contacts} == {**owned, 4: 5}
     assert sum(report.verdicts.values()) == sum(owned.values())
@@ -137,8 +137,11 @@ async def test_the_newest_of_each_chat_is_held_out(store, tmp_path, tiny_base):
             ]
             for split in SPLITS
         }
-        assert numbers == {"train": [*range(34)], "validation": [34, 35], "holdout": [36, 37, 38, 39]}
+        assert numbers == {"train": [*range(34)], "validation": [34, 35], "holdout": [36, 37, 38, 39], "anchor": []}
     assert not any(f"number {n}" in words(list(read_examples(report.path, "train"))) for n in range(36, 40))
+    manifest = json.loads((report.path / "manifest.json").read_text())
+    newest = {str(e.dialog_id): max(e.at) for e in read_examples(report.path, "train")}
+    assert manifest["train_until"] == newest
 
 
 # --- the same every time ----------------------------------------------------------------------------------------------

@@ -67,6 +67,38 @@ def test_a_first_message_after_a_silence_answers_nothing():
     assert verdicts == {"train": 2, "opener": 1}
 
 
+# --- the anchor -------------------------------------------------------------------------------------------------------
+
+MANY = [side for i in range(60) for side in (them(f"q{i}", after=2 * DAY), me(f"a{i}"), them("and"), me(f"b{i}"))]
+ANCHORED = replace(RULES, anchor_fraction=0.3)
+
+
+def by_split(messages: list[Message], rules: Rules) -> dict[str, set[str]]:
+    found, _ = build(messages, rules)
+    return {split: {e.turns[i].content for e in found if e.split == split for i in e.targets} for split in SPLITS}
+
+
+def test_whole_older_conversations_are_the_anchor_and_train_nothing():
+    without, with_anchor = by_split(chat(*MANY), RULES), by_split(chat(*MANY), ANCHORED)
+    assert 0.15 < len(with_anchor["anchor"]) / len(without["train"]) < 0.45
+    assert with_anchor["anchor"] | with_anchor["train"] == without["train"]
+    assert not with_anchor["anchor"] & with_anchor["train"]
+    assert {text[1:] for text in with_anchor["anchor"] if text[0] == "a"} == {text[1:] for text in with_anchor["anchor"] if text[0] == "b"}
+    assert (with_anchor["holdout"], with_anchor["validation"]) == (without["holdout"], without["validation"])
+
+
+def test_what_is_written_later_moves_nothing_in_or_out_of_the_anchor():
+    before, after = by_split(chat(*MANY[:160]), ANCHORED), by_split(chat(*MANY), ANCHORED)
+    assert before["anchor"] <= after["anchor"]
+    assert before["train"] <= after["train"]
+
+
+def test_each_target_knows_when_it_began():
+    messages = chat(them("hi"), me("hey"), me("there"), them("so?"), me("well"))
+    (found,), _ = build(messages)
+    assert found.at == (int(messages[1].sent_at.timestamp()), int(messages[4].sent_at.timestamp()))
+
+
 # --- bursts -----------------------------------------------------------------------------------------------------------
 
 
