@@ -1,7 +1,9 @@
 """Dataset folder -> adapter folder. Sees neither the database nor Telegram, so it runs on any GPU host.
 
-    load -> estimate -> fit (validate, keep the best, checkpoint) -> seal
+    load -> mix -> estimate -> fit (validate, keep the best, checkpoint) -> seal
 
+A full run starts from the base model and learns everything; an incremental one goes on from the parent's weights with what is
+new, a replay of the old and a lower learning rate (trainer.mixture).
 One LoRA recipe for any Hugging Face causal model with a chat template: all linear layers, the loss on the owner's turns
 alone, bf16 weights with fp32 masters of what is trained, AdamW, warm-up and cosine, early stopping. The language-model head
 runs on supervised positions only; that and right-padding instead of masks is where the speed comes from
@@ -24,8 +26,13 @@ from typing import Any
 from trainer.batches import Row, steps, to_rows
 from trainer.dataset import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate, estimate
+from trainer.examples import Example
+from trainer.instructions import training_rows
+from trainer.lineage import learned_until, read_parent
 from trainer.lora import Masters, batch_loss, compile_layers, load_model, mean_loss
+from trainer.mixture import mix
 from trainer.plots import draw_loss_curve
+from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
 from twin.progress import Progress, silent
@@ -60,9 +67,10 @@ class State:
     validations: list[tuple[int, float]] = field(default_factory=list)
 
 
-def adapter_name(dataset: Path, base: Path, training: Training) -> str:
+def adapter_name(dataset: Path, base: Path, training: Training, parent: Path | None = None) -> str:
     """A name that says what it was made from: the same inputs give the same name, so a killed run finds its checkpoint."""
-    made_from = json.dumps([dataset.name, base_name(base), training.model_dump(mode="json")], sort_keys=True)
+    inputs = [dataset.name, base_name(base), training.model_dump(mode="json"), parent.name if parent else None]
+    made_from = json.dumps(inputs, sort_keys=True)
     return f"{dataset.name[:8]}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
 
 
@@ -73,11 +81,13 @@ def train(
     training: Training,
     progress: Progress = silent,
     *,
+    parent: Path | None = None,
     announce: Callable[[Estimate], None] | None = None,
 ) -> Path:
     """Train one adapter into the folder `out` (new, or there already and complete: then nothing is done).
 
-    `announce(Estimate)` is called before the first step. Raises InputError or ModelError; on a kill the folder
+    `parent` is the sealed adapter to go on from, read only; None: from the base model. `announce(Estimate)` is called before
+    the first step. Raises InputError (NothingNew if the parent knows it all) or ModelError; on a kill the folder
     `<out>.training` keeps the checkpoint.
     """
     import torch
@@ -90,33 +100,62 @@ def train(
             f"{dataset} was built with another tokenizer than that of {base.name}.", mend="Build it again with `twin dataset`."
         )
     renderer = Renderer(load_tokenizer(base))
-    rows = to_rows(read_examples(dataset, "train"), renderer)
-    validation = _head(to_rows(read_examples(dataset, "validation"), renderer), VALIDATION_TOKENS)
-    if not rows:
+    origin = read_parent(parent, base, training) if parent else None
+    mixture = mix(
+        read_examples(dataset, "train"),
+        training_rows(training.generic_path) if training.generic else [],
+        renderer,
+        training,
+        origin.learned_until if origin else None,
+    )
+    if not mixture.rows:
         raise InputError(f"{dataset} holds no training example.", mend="`twin dataset` says why rows were left out.")
+    validation = _head(list(read_examples(dataset, "validation")), renderer, VALIDATION_TOKENS)
     torch.manual_seed(training.seed)
     try:
         model = load_model(base, training)
-        known = estimate(model, rows, training)
+        if origin:
+            origin.put_into(model)
+        known = estimate(model, mixture.rows, training)
         if announce is not None:
             announce(known)
         if known.device == "cuda" and training.quantization == "none" and known.seconds > COMPILE_SECONDS:
             torch._dynamo.config.suppress_errors = True  # a host without a C compiler trains plain
             compile_layers(model)
-        working = _working_folder(out, adapter_name(dataset, base, training))
-        state = _fit(model, rows, validation, training, known, working, progress)
+        working = _working_folder(out, adapter_name(dataset, base, training, parent))
+        peak = training.learning_rate * (training.incremental_rate if origin else 1.0)
+        state = _fit(model, mixture.rows, validation, training, peak, known, working, progress)
     except torch.OutOfMemoryError as exc:
         raise ModelError(
             "The GPU has too little free memory for this run.",
             mend="Set TWIN_TRAINING__QUANTIZATION=nf4, or lower TWIN_DATASET__MAX_TOKENS.",
         ) from exc
-    return _seal(model, working, out, dataset, base, manifest["dialog_ids"], training, state, known)
+    made_from = {
+        "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)},
+        "dataset": dataset.name,
+        "kind": "incremental" if origin else "full",
+        "parent": origin.name if origin else None,
+        "dialog_ids": sorted({*manifest["dialog_ids"], *(origin.dialog_ids if origin else ())}),
+        "learned_until": learned_until(manifest["train_until"], origin),
+        "mixture": mixture.counts(),
+        "recipe": training.model_dump(mode="json"),
+        "estimate": asdict(known),
+        "probes": probe_scores(model, renderer),
+    }
+    return _seal(model, working, out, made_from, state)
 
 
 def _fit(
-    model: Any, rows: list[Row], validation: list[Row], training: Training, known: Estimate, working: Path, progress: Progress
+    model: Any,
+    rows: list[Row],
+    validation: list[Row],
+    training: Training,
+    peak: float,
+    known: Estimate,
+    working: Path,
+    progress: Progress,
 ) -> State:
-    masters = Masters(model, training.learning_rate)
+    masters = Masters(model, peak)
     state = _resume(masters, working) or State(known.micro_tokens)
     checkpoint_at = time.monotonic()
     total_tokens = known.tokens * training.epochs
@@ -133,7 +172,7 @@ def _fit(
             if number < state.in_epoch:
                 continue
             started = time.monotonic()
-            loss = train_step(model, masters, group, _learning_rate(training.learning_rate, share_done()))
+            loss = train_step(model, masters, group, _learning_rate(peak, share_done()))
             state.step += 1
             state.in_epoch += 1
             state.tokens += sum(len(row.ids) for batch in group for row in batch)
@@ -203,12 +242,13 @@ def _smooth(curve: list[tuple[int, float]]) -> float:
     return sum(last) / len(last)
 
 
-def _head(rows: list[Row], tokens: int) -> list[Row]:
-    """Rows spread evenly over the slice until `tokens` are reached, so that every part of it is heard."""
-    if not rows:
+def _head(examples: list[Example], renderer: Renderer, tokens: int) -> list[Row]:
+    """Rows spread evenly over the slice, about `tokens` of them together, so that every part of it is heard."""
+    probe = to_rows(examples[:: max(1, len(examples) // 32)], renderer)
+    if not probe:
         return []
-    wanted = max(1, int(len(rows) * min(1.0, tokens / sum(len(row.ids) for row in rows))))
-    return [rows[i * len(rows) // wanted] for i in range(wanted)]
+    wanted = min(len(examples), max(1, round(tokens * len(probe) / sum(len(row.ids) for row in probe))))
+    return to_rows([examples[i * len(examples) // wanted] for i in range(wanted)], renderer)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -269,17 +309,7 @@ def _resume(masters: Masters, working: Path) -> State | None:
 # --- the sealed folder ------------------------------------------------------------------------------------------------
 
 
-def _seal(
-    model: Any,
-    working: Path,
-    out: Path,
-    dataset: Path,
-    base: Path,
-    dialog_ids: list[int],
-    training: Training,
-    state: State,
-    known: Estimate,
-) -> Path:
+def _seal(model: Any, working: Path, out: Path, made_from: dict[str, Any], state: State) -> Path:
     building = out.with_name(out.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
     model.save_pretrained(building, save_embedding_layers=False)  # "auto" would ask the hub about the base model
@@ -287,11 +317,7 @@ def _seal(
     draw_loss_curve(building / "loss.png", state.curve, state.validations)
     manifest = {
         "name": out.name,
-        "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)},
-        "dataset": dataset.name,
-        "dialog_ids": dialog_ids,
-        "recipe": training.model_dump(mode="json"),
-        "estimate": asdict(known),
+        **made_from,
         "metrics": {
             "train_loss": _smooth(state.curve),
             "validation_loss": state.best if state.validations else None,

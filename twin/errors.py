@@ -3,6 +3,7 @@
 TwinError
 ├── SettingsError     a setting is missing or wrong
 ├── InputError        a file or an answer is not what was expected; names the place
+│   └── NothingNew    there is nothing to learn that the active adapter does not know
 ├── TelegramError     Telegram refused, or cannot be reached
 │   ├── SessionError  the owner's session is missing or was revoked
 │   └── FloodError    Telegram asks to wait; `seconds` says how long
@@ -32,6 +33,9 @@ class SettingsError(TwinError): ...
 
 
 class InputError(TwinError): ...
+
+
+class NothingNew(InputError): ...
 
 
 class TelegramError(TwinError): ...

@@ -44,12 +44,12 @@ def files_of(folder: Path) -> Mapping[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def toy_dataset(folder: Path, base: Path) -> Path:
-    """A sealed dataset that two layers can learn: twelve questions, each with its own answer, asked seven times."""
+def toy_dataset(folder: Path, base: Path, *, dialogs: Sequence[int] = (1, 2), questions: int = 42) -> Path:
+    """A sealed dataset that two layers can learn: twelve questions, each with its own answer, asked again and again."""
     rows = []
-    for dialog_id in (1, 2):
+    for dialog_id in dialogs:
         said = []
-        for i in range(42):
+        for i in range(questions):
             topic = TOPICS[(i + dialog_id) % len(TOPICS)]
             said += [them(f"{topic}?", after=30), me(f"{topic} {topic}! {topic[0]}")]
         rows += chat(*said, dialog_id=dialog_id)

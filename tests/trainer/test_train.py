@@ -123,7 +123,8 @@ def test_the_estimate_comes_before_the_first_step(toy, tiny_base, tmp_path):
     known = seen[0]
     assert isinstance(known, Estimate)
     assert all(isinstance(now, tuple) for now in seen[1:])
-    assert known.examples == sum(1 for _ in read_examples(toy, "train"))
+    own = sum(1 for _ in read_examples(toy, "train"))
+    assert own < known.examples <= own + 10  # and some general instructions
     assert known.flops == 4 * known.parameters * known.tokens
     assert known.seconds > 0 < known.memory_gib
     assert [now[0] for now in seen[1:]] == sorted(now[0] for now in seen[1:])

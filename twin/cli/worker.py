@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,13 @@ def train(order: dict[str, Any], progress: Progress, tell: Tell) -> str:
 
     dataset, base, out = (Path(order[name]) for name in ("dataset", "base", "out"))
     recipe = Training(**order["recipe"])
-    return str(train(dataset, base, out, recipe, progress, announce=lambda found: tell("estimate", **asdict(found))))
+    parent = Path(order["parent"]) if order["parent"] else None
+    announced = partial(_announce, tell)
+    return str(train(dataset, base, out, recipe, progress, parent=parent, announce=announced))
+
+
+def _announce(tell: Tell, known: Any) -> None:
+    tell("estimate", **asdict(known))
 
 
 def evaluate(order: dict[str, Any], progress: Progress, tell: Tell) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def main() -> int:
     try:
         result = JOBS[sys.argv[1]](json.loads(sys.argv[2]), progress, tell)
     except TwinError as exc:
-        tell("error", what=exc.what, mend=exc.mend)
+        tell("error", type=type(exc).__name__, what=exc.what, mend=exc.mend)
         return 1
     tell("done", result=result)
     return 0
