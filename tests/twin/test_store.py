@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.exc import IntegrityError
 
 from twin.errors import InputError, StoreError
-from twin.store import adapters, dialogs, messages, open_store, tables
+from twin.store import adapters, dialogs, messages, open_store, runs, tables
 from twin.store.engine import migrate
 from twin.turns import Message
 
@@ -376,3 +376,37 @@ async def test_the_adapters_that_learned_from_a_dialog_are_known(store):
         assert await adapters.carrying(connection, ADA) == ["one"]
         assert await adapters.carrying(connection, 3) == ["one", "two"]
         assert await adapters.carrying(connection, 9) == []
+
+
+# --- from an older schema ---------------------------------------------------------------------------------------------
+
+
+async def test_the_first_schema_with_runs_in_it_becomes_the_newest(tmp_path):
+    path = tmp_path / "twin.sqlite"
+    migrate(path, "0001")
+    db = sqlite3.connect(path)
+    db.execute(
+        "INSERT INTO runs (run_id, kind, state, stage, started_at, heartbeat_at, ended_at, detail, error) "
+        "VALUES ('r1', 'nightly', 'done', 'promote', 1, 2, 3, '{\"adapter\": \"a\"}', NULL)"
+    )
+    db.commit()
+    db.close()
+    store = open_store(path)
+    async with store.connect() as connection:
+        run = await runs.newest(connection)
+        assert await runs.untold(connection) == []
+    await store.dispose()
+    assert run
+    assert (run.run_id, run.detail) == ("r1", {"adapter": "a"})
+    assert (run.trigger, run.night_at, run.progress, run.told) == ("terminal", None, {}, "ended")
+
+
+async def test_a_full_night_starts_the_count_anew(tmp_path):
+    store = open_store(tmp_path / "twin.sqlite")
+    async with store.begin() as connection:
+        for i, kind in enumerate(["full", "incremental", "full", "incremental", "incremental", "nothing"]):
+            await runs.begin(connection, f"r{i}", "nightly", NOW + timedelta(days=i))
+            learned = {"kind": kind, "adapter": f"a{i}"} if kind != "nothing" else {"kind": "incremental"}
+            await runs.end(connection, f"r{i}", "done", NOW + timedelta(days=i), detail=learned)
+        assert await runs.since_full(connection) == 2
+    await store.dispose()

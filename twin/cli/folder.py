@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from twin.store import facts, open_store, runs
 Result = TypeVar("Result")
 
 BEAT_SECONDS = 15.0
+WRITE_SECONDS = 2.0
 DATASET = "dataset"  # the fact that names the dataset built last
 
 
@@ -66,40 +68,84 @@ def current_dataset(settings: Settings) -> Path:
 
 
 class Training:
-    """A run in progress: tells the store which stage it is in and that it is alive."""
+    """A run in progress: tells the store which stage it is in, how far, and that it is alive.
+
+    A thread of its own writes, so the run can be told of from anywhere, and a stage that is silent for minutes is alive too.
+    """
 
     def __init__(self, settings: Settings, run_id: str) -> None:
         self.run_id = run_id
         self.detail: dict[str, object] = {}
         self._settings = settings
-        self._stage = ""
-        self._beaten_at = 0.0
+        self._began: list[tuple[str, float]] = []
+        self._told: tuple[float, float | None, str] = (0.0, None, "")
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def stage(self, name: str) -> None:
-        self._stage, self._beaten_at = name, 0.0
-        self.beat()
+        self._began.append((name, time.monotonic()))
+        self._told = (0.0, None, "")
+        self._wake.set()
 
-    def beat(self) -> None:
-        """Cheap to call often: it writes every BEAT_SECONDS."""
-        if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
-            self._beaten_at = time.monotonic()
-            transact(self._settings, lambda connection: runs.beat(connection, self.run_id, self._stage, utc_now()))
+    def progress(self, done: float, total: float | None, note: str = "") -> None:
+        """Cheap to call often: it is written every WRITE_SECONDS."""
+        self._told = (done, total, note)
+
+    def stages(self) -> list[dict[str, object]]:
+        """Name and seconds of each stage, the last one up to now."""
+        ends = [began for _, began in self._began[1:]] + [time.monotonic()]
+        return [{"name": name, "seconds": round(end - began, 1)} for (name, began), end in zip(self._began, ends, strict=True)]
+
+    def __enter__(self) -> Training:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        async def keep() -> None:
+            store = open_store(self._settings.store_path)
+            written, written_at = None, 0.0
+            try:
+                while True:
+                    ended = self._ended
+                    done, total, note = self._told
+                    name = self._began[-1][0] if self._began else ""
+                    told = (name, done, total, note)
+                    if ended or told != written or time.monotonic() - written_at >= BEAT_SECONDS:
+                        row = {"stage": name, "done": done, "total": total, "note": note, "stages": self.stages() if name else []}
+                        async with store.begin() as connection:
+                            await runs.beat(connection, self.run_id, name, utc_now(), row)
+                        written, written_at = told, time.monotonic()
+                    if ended:
+                        return
+                    await asyncio.to_thread(self._wake.wait, WRITE_SECONDS)
+                    self._wake.clear()
+            finally:
+                await store.dispose()
+
+        asyncio.run(keep())
 
 
 @contextmanager
-def training(settings: Settings, kind: str) -> Iterator[Training]:
+def training(settings: Settings, kind: str, *, trigger: str = "terminal", night_at: datetime | None = None) -> Iterator[Training]:
     """Hold the lock and keep the run's row. Raises TwinError if another training is going on."""
     with locked(settings.data / "training.lock"):
         run = Training(settings, f"{utc_now():%Y%m%d-%H%M%S}-{token_hex(3)}")
-        transact(settings, lambda connection: runs.begin(connection, run.run_id, kind, utc_now()))
+        transact(settings, lambda connection: runs.begin(connection, run.run_id, kind, utc_now(), trigger=trigger, night_at=night_at))
 
         def end(state: runs.Ended, error: str | None = None) -> None:
             transact(settings, lambda connection: runs.end(connection, run.run_id, state, utc_now(), detail=run.detail, error=error))
 
         try:
-            yield run
+            with run:
+                yield run
         except TwinError as exc:
-            end("failed", exc.what)
+            end("failed", str(exc))
             raise
         except Exception as exc:
             end("failed", type(exc).__name__)  # its message may quote what somebody wrote

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from twin.errors import StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_ALEMBIC = threading.Lock()  # its context is one for the whole process
 
 
 class Store(AsyncEngine):
@@ -53,7 +55,7 @@ def migrate(path: Path, revision: str = "head") -> None:
     engine = create_engine(f"sqlite:///{path}")
     event.listen(engine, "connect", _configure)
     try:
-        with engine.begin() as connection:
+        with _ALEMBIC, engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     except CommandError as exc:

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.tables import runs
 
 Ended = Literal["done", "failed", "cancelled"]
+INTERRUPTED = "It was interrupted."
 
 
 @dataclass(frozen=True)
 class Run:
+    """`progress` is {"stage", "done", "total", "note", "stages": [{"name", "seconds"}]}; `detail` holds the outcome of one that ended."""
+
     run_id: str
-    kind: str  # full | nightly
+    kind: str  # nightly | train
     state: str  # running | done | failed | cancelled
     stage: str
     started_at: datetime
@@ -25,21 +28,31 @@ class Run:
     ended_at: datetime | None
     detail: dict[str, Any]
     error: str | None
+    trigger: str  # schedule | owner | terminal
+    night_at: datetime | None
+    progress: dict[str, Any]
+    message_id: int | None
+    told: str  # "" | live | ended
 
 
 COLUMNS = tuple(getattr(runs.c, name) for name in Run.__dataclass_fields__)
 
 
-async def begin(connection: AsyncConnection, run_id: str, kind: str, at: datetime) -> None:
+async def begin(
+    connection: AsyncConnection, run_id: str, kind: str, at: datetime, *, trigger: str = "terminal", night_at: datetime | None = None
+) -> None:
     """Start a run. Call it holding the training lock: whatever still says `running` was interrupted then."""
     await connection.execute(
-        update(runs).where(runs.c.state == "running").values(state="failed", ended_at=runs.c.heartbeat_at, error="It was interrupted.")
+        update(runs).where(runs.c.state == "running").values(state="failed", ended_at=runs.c.heartbeat_at, error=INTERRUPTED)
     )
-    await connection.execute(runs.insert().values(run_id=run_id, kind=kind, state="running", started_at=at, heartbeat_at=at))
+    values = {"run_id": run_id, "kind": kind, "state": "running", "started_at": at, "heartbeat_at": at}
+    await connection.execute(runs.insert().values(**values, trigger=trigger, night_at=night_at))
 
 
-async def beat(connection: AsyncConnection, run_id: str, stage: str, at: datetime) -> None:
-    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(stage=stage, heartbeat_at=at))
+async def beat(connection: AsyncConnection, run_id: str, stage: str, at: datetime, progress: dict[str, Any] | None = None) -> None:
+    await connection.execute(
+        update(runs).where(runs.c.run_id == run_id).values(stage=stage, heartbeat_at=at, **({"progress": progress} if progress else {}))
+    )
 
 
 async def end(
@@ -51,6 +64,45 @@ async def end(
 
 
 async def newest(connection: AsyncConnection, kind: str | None = None) -> Run | None:
-    query = select(*COLUMNS).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(1)
-    row = (await connection.execute(query.where(runs.c.kind == kind) if kind else query)).one_or_none()
-    return Run(*tuple[Any, ...](row)) if row else None
+    found = await _find(connection, select(*COLUMNS).where(runs.c.kind == kind) if kind else select(*COLUMNS), limit=1)
+    return found[0] if found else None
+
+
+async def of_night(connection: AsyncConnection, night_at: datetime) -> list[Run]:
+    """The attempts at one night, newest first."""
+    return await _find(connection, select(*COLUMNS).where(runs.c.night_at == night_at))
+
+
+async def since_full(connection: AsyncConnection) -> int:
+    """How many nights went on from an adapter since the last that began with the base model."""
+    nights = await _find(connection, select(*COLUMNS).where(runs.c.kind == "nightly", runs.c.state == "done"))
+    kinds = [run.detail.get("kind") for run in nights if run.detail.get("adapter")]
+    return kinds.index("full") if "full" in kinds else len(kinds)
+
+
+async def untold(connection: AsyncConnection) -> list[Run]:
+    """Nights whose message in the owner's chat does not say yet how they ended, oldest first."""
+    return (await _find(connection, select(*COLUMNS).where(runs.c.kind == "nightly", runs.c.told != "ended")))[::-1]
+
+
+async def mark_told(connection: AsyncConnection, run_id: str, told: str, message_id: int | None) -> None:
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(told=told, message_id=message_id))
+
+
+async def get(connection: AsyncConnection, run_id: str) -> Run | None:
+    found = await _find(connection, select(*COLUMNS).where(runs.c.run_id == run_id))
+    return found[0] if found else None
+
+
+async def decide(connection: AsyncConnection, run_id: str, outcome: str, line: str) -> None:
+    """Note what the owner made of a night that waited for his word."""
+    run = await get(connection, run_id)
+    if run:
+        await connection.execute(
+            update(runs).where(runs.c.run_id == run_id).values(detail={**run.detail, "outcome": outcome, "line": line})
+        )
+
+
+async def _find(connection: AsyncConnection, query: Select[Any], limit: int | None = None) -> list[Run]:
+    rows = await connection.execute(query.order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(limit))
+    return [Run(*tuple[Any, ...](row)) for row in rows]

@@ -202,7 +202,7 @@ runs = Table(
     "runs",
     metadata,
     Column("run_id", String(40), primary_key=True),
-    Column("kind", String(12), nullable=False),  # full | incremental | collect | import
+    Column("kind", String(12), nullable=False),  # nightly | train
     Column("state", String(10), nullable=False),  # running | done | failed | cancelled
     Column("stage", String(16), nullable=False, default=""),
     Column("started_at", UtcDateTime, nullable=False),
@@ -210,6 +210,11 @@ runs = Table(
     Column("ended_at", UtcDateTime),
     Column("detail", JSON, nullable=False, default=dict),
     Column("error", Text),
+    Column("trigger", String(10), nullable=False, server_default="terminal"),  # schedule | owner | terminal
+    Column("night_at", UtcDateTime, index=True),  # the instant that the schedule named
+    Column("progress", JSON, nullable=False, server_default="{}"),  # see twin.cli.folder.Training
+    Column("message_id", BigInteger),  # what follows it in the owner's chat with the bot
+    Column("told", String(8), nullable=False, server_default=""),  # what that is: "" nothing yet | live | ended
 )
 
 # LoRA weights for one base model, an immutable folder. At most one is active; none: the base model answers.
