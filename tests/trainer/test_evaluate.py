@@ -12,8 +12,10 @@ import pytest
 from dataset_scene import toy_dataset
 
 import trainer.evaluate
+import trainer.scoring
 from trainer.dataset import load_tokenizer, read_examples
-from trainer.evaluate import CONTEXTS, Item, _figures, _groups, _Score, _score_group, choose_items, evaluate
+from trainer.evaluate import _loss, _share, _verbatim, evaluate
+from trainer.scoring import CONTEXTS, Item, choose_items, groups, own_nats, score_group
 from trainer.train import train
 from twin.errors import InputError, ModelError
 from twin.generator import Sampling
@@ -71,7 +73,7 @@ class Listener:
 
 
 def chosen_share(model: Any, renderer: Renderer, items: list[Item]) -> float:
-    scores = [score for group, counted in _groups(items) for score in _score_group(model, renderer, group)[:counted]]
+    scores = [score for group, counted in groups(items) for score in score_group(model, renderer, group)[:counted]]
     assert len(scores) == len(items)
     return sum(score.chosen for score in scores) / len(scores)
 
@@ -109,7 +111,7 @@ def test_branches_of_one_pass_score_as_pairs_on_their_own(tiny_base, renderer, d
         return len(target), torch.nn.functional.cross_entropy(logits[first - 1 : -1], target, reduction="sum").item()
 
     with torch.inference_mode():
-        scores = _score_group(model, renderer, group)
+        scores = score_group(model, renderer, group)
     for k, score in enumerate(scores):
         tokens, nats = pair(group[k], group[k])
         assert score.tokens == tokens
@@ -122,26 +124,44 @@ def test_branches_of_one_pass_score_as_pairs_on_their_own(tiny_base, renderer, d
 def test_every_item_is_counted_once_among_five_different_ones(count):
     items = [item(i, f"q{i}", f"a{i}") for i in range(count)]
     seen = []
-    for group, counted in _groups(items):
+    for group, counted in groups(items):
         assert len({i.dialog_id for i in group}) == CONTEXTS
         seen += [i.dialog_id for i in group[:counted]]
     assert sorted(seen) == list(range(count))
 
 
 def test_figures_of_known_scores():
-    scores = [_Score(2, 4.0, True), _Score(2, 8.0, True), _Score(4, 12.0, False), _Score(8, 24.0, True)]
-    found = _figures(scores, ["Yes ", "yes", "no", "maybe", "well  then", "well then", "", ""])
-    assert found["loss"] == 3.0  # 48 nats over 16 tokens, not the mean of means
-    assert found["loss_error"] == pytest.approx((4 + 4) ** 0.5 / 16, abs=1e-4)
-    assert (found["context_choice"], found["context_choice_error"]) == (0.75, pytest.approx((0.75 * 0.25 / 4) ** 0.5, abs=1e-4))
-    assert (found["distinct"], found["items"]) == (5 / 8, 4)
+    assert _loss("loss", [(2, 4.0), (2, 8.0), (4, 12.0), (8, 24.0)]) == {
+        "loss": 3.0,  # 48 nats over 16 tokens, not the mean of means
+        "loss_error": pytest.approx((4 + 4) ** 0.5 / 16, abs=1e-4),
+    }
+    assert _share("distinct", 3, 4) == {"distinct": 0.75, "distinct_error": pytest.approx((0.75 * 0.25 / 4) ** 0.5, abs=1e-4)}
+
+
+def test_only_longer_replies_count_as_repeated_and_case_and_spaces_do_not_matter():
+    known = {"i am on my way now", "ok"}
+    found = _verbatim(["I am  on my way NOW", "ok", "I am on my way"], known)
+    assert (found["verbatim_count"], found["verbatim_of"], found["verbatim"]) == (1, 3, 0.3333)
+
+
+def test_replies_score_alone_as_in_a_batch(tiny_base, renderer):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32, attn_implementation="sdpa").eval()
+    talks = [(*one.context, one.reply) for one in [*ITEMS, item(9, "and a longer question with more words?", "no, or maybe later")]]
+    with torch.inference_mode():
+        together = own_nats(model, renderer, talks)
+        alone = [own_nats(model, renderer, [talk])[0] for talk in talks]
+    assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
+    assert [nats for _, nats in together] == pytest.approx([nats for _, nats in alone], rel=1e-5)
 
 
 # --- which replies ----------------------------------------------------------------------------------------------------
 
 
 def test_replies_are_spread_over_all_chats_and_contexts_are_short(toy, renderer, monkeypatch):
-    monkeypatch.setattr(trainer.evaluate, "CONTEXT_TOKENS", 40)
+    monkeypatch.setattr(trainer.scoring, "CONTEXT_TOKENS", 40)
     holdout = list(read_examples(toy, "holdout"))
     available = sum(len(example.targets) for example in holdout)
     chosen = choose_items(holdout, renderer, 6)
@@ -166,9 +186,12 @@ def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, tmp_path):
     found = evaluate(
         toy, tiny_base, [adapter, other], lambda done, total, note="": told.append((done, total)), items=7, answers=3, sampling=GREEDY
     )
-    assert list(found) == ["base", "v1.5", "v1.6"]
+    assert list(found) == ["base", "v1.5", "v1.6", "owner"]
+    ceiling = found.pop("owner")
+    assert ceiling["style_length"] > found["base"]["style_length"]
     for figures in found.values():
-        assert figures["items"] == 7
+        assert figures["item_count"] == len(figures["items"]) == 7
+        assert figures["generic_loss"] > 0
         assert len(figures["answers"]) == 3
         assert figures["answers"][0].keys() == {"message", "owner", "answer"}
     assert found["v1.5"] == found["v1.6"]
@@ -192,7 +215,21 @@ def test_it_says_the_same_every_time_whatever_was_drawn_before(toy, tiny_base, a
 
 
 def test_alone_the_base_can_be_measured_too(toy, tiny_base):
-    assert list(evaluate(toy, tiny_base, [], items=5, answers=1, sampling=GREEDY)) == ["base"]
+    assert list(evaluate(toy, tiny_base, [], items=5, answers=1, sampling=GREEDY)) == ["base", "owner"]
+
+
+def test_who_was_asked_before_is_not_asked_again(toy, tiny_base, adapter, tmp_path, monkeypatch):
+    def ask() -> Any:
+        return evaluate(toy, tiny_base, [adapter], items=5, answers=2, sampling=GREEDY, cache=tmp_path / "kept")
+
+    first = ask()
+    files = list((tmp_path / "kept").iterdir())
+    assert len(files) == 2
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    monkeypatch.setattr(trainer.evaluate, "_load", None)  # calling it would fail
+    assert ask() == first
+    monkeypatch.undo()
+    assert evaluate(toy, tiny_base, [adapter], items=6, answers=2, sampling=GREEDY, cache=tmp_path / "kept") != first
 
 
 def test_too_small_a_holdout_is_said(tiny_base, tmp_path, monkeypatch):

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from twin.cli import children
 from twin.cli.folder import DATASET, datasets_path, transact, utc_now
-from twin.cli.terminal import Screen
-from twin.errors import ModelError, TwinError
+from twin.cli.terminal import Screen, duration
+from twin.errors import ModelError, NothingNew, TwinError
+from twin.generator import ActiveAdapter
 from twin.progress import Progress
 from twin.settings import Settings
 from twin.store import adapters, facts, open_store
 from twin.store.adapters import Adapter
 
 if TYPE_CHECKING:
+    from trainer.gate import Verdict
+
     from trainer.collect import CollectReport
     from trainer.dataset import DatasetReport
 
@@ -54,7 +60,7 @@ def prepare_base(settings: Settings, screen: Screen) -> Path:
 def prepare_base_apart(settings: Settings, progress: Progress) -> Path:
     """The same in a process of its own, for who does not load a model afterwards."""
     order = {"name": settings.model.base, "models": str(settings.models_path), "revision": settings.model.revision}
-    return Path(_work(settings, "prepare", order, _into(progress)))
+    return Path(_work(settings, "prepare", order, into(progress)))
 
 
 def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
@@ -68,7 +74,7 @@ def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
         "base": str(base),
         "out": str(datasets_path(settings)),
     }
-    found = _work(settings, "build", order, _into(progress))
+    found = _work(settings, "build", order, into(progress))
     del found["reasons"]  # constants, which come back with as_json
     contacts = tuple(ContactCount(**row) for row in found["contacts"])
     report = DatasetReport(**{**found, "path": Path(found["path"]), "contacts": contacts})
@@ -76,14 +82,19 @@ def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
     return report
 
 
-def train(settings: Settings, dataset: Path, base: Path, *, on_event: Listener) -> Adapter:
-    """Train in a process of its own and register the sealed folder as a candidate; a killed run goes on at its checkpoint."""
+def train(settings: Settings, dataset: Path, base: Path, parent: Adapter | None, *, on_event: Listener) -> Adapter:
+    """Train in a process of its own and register the sealed folder as a candidate; a killed run goes on at its checkpoint.
+
+    `parent` is the adapter to go on from; None: from the base model. Raises NothingNew if the parent knows it all.
+    """
     from trainer.train import adapter_name
 
-    out = settings.adapters_path.resolve() / adapter_name(dataset, base, settings.training)
+    origin = parent.path.resolve() if parent else None
+    out = settings.adapters_path.resolve() / adapter_name(dataset, base, settings.training, origin)
     out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     recipe = settings.training.model_dump(mode="json")
-    _work(settings, "train", {"dataset": str(dataset), "base": str(base), "out": str(out), "recipe": recipe}, on_event)
+    order = {"dataset": str(dataset), "base": str(base), "out": str(out), "recipe": recipe, "parent": str(origin) if origin else None}
+    _work(settings, "train", order, on_event)
     return register(settings, out)
 
 
@@ -94,7 +105,8 @@ def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listene
     try:
         for event in children.json_lines(child):
             if event["event"] == "error":
-                raise TwinError(event["what"], mend=event["mend"])
+                kind = NothingNew if event["type"] == NothingNew.__name__ else TwinError
+                raise kind(event["what"], mend=event["mend"])
             if event["event"] == "done":
                 return event["result"]
             on_event(event)
@@ -106,8 +118,22 @@ def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listene
     )
 
 
-def _into(progress: Progress) -> Listener:
-    return lambda event: progress(event["done"], event["total"], event["note"])
+def into(progress: Progress, screen: Screen | None = None) -> Listener:
+    """What to do with a worker's events: the estimate becomes a line, the rest goes into the bar."""
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            progress(event["done"], event["total"], event["note"])
+        elif event["event"] == "estimate" and screen:
+            screen.say(Text(_estimate_line(event), style="dim"))
+
+    return listen
+
+
+def _estimate_line(event: dict[str, Any]) -> str:
+    weights = f"{event['trainable'] / 1e6:.1f} of {event['parameters'] / 1e6:.0f} million weights"
+    cost = f"{event['memory_gib']:.1f} GiB, {event['flops'] / 1e12:,.0f} TFLOP, about {duration(event['seconds'])} on {event['device']}"
+    return f"{event['examples']:,} examples, {event['tokens']:,} tokens an epoch; {weights}; {cost}"
 
 
 def register(settings: Settings, folder: Path) -> Adapter:
@@ -143,14 +169,38 @@ def read_adapter(folder: Path) -> dict[str, Any]:
 
 
 def evaluate(settings: Settings, dataset: Path, base: Path, tested: Sequence[Adapter], progress: Progress, *, items: int) -> Figures:
-    """Figures of the base model and of each adapter on the holdout, by name ("base" for the base model); kept in the store too."""
+    """Figures of the base model and of each adapter, by name ("base", "owner" for the ceiling); kept in the store too."""
     engine = settings.engine
-    sampling = {"temperature": engine.temperature, "top_p": engine.top_p, "max_new_tokens": engine.max_new_tokens, "seed": 0}
-    order = {"dataset": str(dataset), "base": str(base), "adapters": [str(adapter.path) for adapter in tested], "items": items}
-    found: Figures = _work(settings, "evaluate", order | {"sampling": sampling}, _into(progress))
+    generic = settings.training.generic_path
+    order = {
+        "dataset": str(dataset),
+        "base": str(base),
+        "adapters": [str(adapter.path) for adapter in tested],
+        "items": items,
+        "sampling": {"temperature": engine.temperature, "top_p": engine.top_p, "max_new_tokens": engine.max_new_tokens, "seed": 0},
+        "generic": str(generic.resolve()) if generic else None,
+        "cache": str(settings.data.resolve() / "evaluations"),
+    }
+    found: Figures = _work(settings, "evaluate", order, into(progress))
     for adapter in tested:
         record(settings, adapter.name, found)
     return found
+
+
+def judge(settings: Settings, found: Figures, candidate: Adapter, live: Adapter | None) -> Verdict:
+    """The gate's word on a candidate; kept beside its figures in the store."""
+    from trainer.gate import judge
+
+    new_targets = read_adapter(candidate.path)["mixture"]["new_targets"]
+    verdict = judge(found, candidate=candidate.name, live=live.name if live else None, gate=settings.gate, new_targets=new_targets)
+
+    async def work(connection: Any) -> None:
+        known = await adapters.get(connection, candidate.name)
+        if known:
+            await adapters.record_metrics(connection, candidate.name, {**known.metrics, "gate": asdict(verdict)})
+
+    transact(settings, work)
+    return verdict
 
 
 def record(settings: Settings, name: str, figures: dict[str, Any]) -> None:
@@ -169,20 +219,9 @@ def numbers(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in figures.items() if isinstance(value, int | float)}
 
 
-def refusal(candidate: dict[str, Any], live: dict[str, Any]) -> str | None:
-    """The gate: why the candidate must not go live, None if it may. The fuller gate may only be stricter.
+def promote(settings: Settings, base: Path, adapter: Adapter) -> None:
+    """Prove the adapter in the running engine, then move the pointer in one transaction. Raises ModelError or EngineError."""
+    from inference.promotion import prove
 
-    The loss must be lower. Context choice and distinct answers must not fall by more than the two errors together allow,
-    because an adapter can get its loss by no longer listening.
-    """
-    if not candidate["loss"] < live["loss"]:
-        return f"its loss is {candidate['loss']:.3f}, the live one's {live['loss']:.3f}"
-    for figure in ("context_choice", "distinct"):
-        error = (candidate[f"{figure}_error"] ** 2 + live[f"{figure}_error"] ** 2) ** 0.5
-        if candidate[figure] < live[figure] - error:
-            return f"its {figure.replace('_', ' ')} fell from {live[figure]:.2f} to {candidate[figure]:.2f} (error {error:.2f})"
-    return None
-
-
-def promote(settings: Settings, name: str) -> None:
-    transact(settings, lambda connection: adapters.promote(connection, name, utc_now()))
+    asyncio.run(prove(settings, base, ActiveAdapter(adapter.name, adapter.path)))
+    transact(settings, lambda connection: adapters.promote(connection, adapter.name, utc_now()))

@@ -66,8 +66,18 @@ def evaluate(order: dict[str, Any], progress: Progress, tell: Tell) -> dict[str,
     from trainer.evaluate import ANSWERS, evaluate
 
     dataset, base, adapters = Path(order["dataset"]), Path(order["base"]), [Path(path) for path in order["adapters"]]
-    items, sampling = order["items"], Sampling(**order["sampling"])
-    return evaluate(dataset, base, adapters, progress, items=items, answers=min(items, ANSWERS), sampling=sampling)
+    generic = Path(order["generic"]) if order["generic"] else None
+    return evaluate(
+        dataset,
+        base,
+        adapters,
+        progress,
+        items=order["items"],
+        answers=min(order["items"], ANSWERS),
+        sampling=Sampling(**order["sampling"]),
+        generic=generic,
+        cache=Path(order["cache"]),
+    )
 
 
 JOBS: dict[str, Callable[[dict[str, Any], Progress, Tell], Any]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -18,7 +17,6 @@ from rich.text import Text
 
 from twin.cli import children, stages
 from twin.cli.commands.evaluate import figures_table
-from twin.cli.commands.train import estimate_line
 from twin.cli.demo import sandbox as sandboxes
 from twin.cli.demo import story
 from twin.cli.demo.setting import isolate, prepare_folder, settings_for
@@ -27,10 +25,8 @@ from twin.cli.folder import training, transact, utc_now
 from twin.cli.guard import guarded
 from twin.cli.terminal import Debug, Json, Screen, duration
 from twin.errors import TwinError
-from twin.sealing import write_private
 from twin.settings import Settings
-from twin.store import dialogs
-from twin.store.adapters import Adapter
+from twin.store import adapters, dialogs
 
 app = typer.Typer(add_completion=False)
 
@@ -123,23 +119,15 @@ class Demo:
             report = stages.build(self.settings, base, progress)
         learned = f"{report.examples['train']:,} examples, {report.tokens:,} tokens; {report.targets['holdout']:,} replies held out"
         screen.say(_found(learned + (" (built before)" if report.reused else "")))
-        with training(self.settings, "full") as run:
+        with training(self.settings, "train") as run:
             run.stage("train")
             with steps.step("train") as progress:
-
-                def on_event(event: dict[str, Any]) -> None:
-                    if event["event"] == "estimate":
-                        screen.say(_found(estimate_line(event)))
-                    else:
-                        progress(event["done"], event["total"], event["note"])
-                    run.beat()
-
-                adapter = stages.train(self.settings, report.path, base, on_event=on_event)
+                adapter = stages.train(self.settings, report.path, base, None, on_event=stages.into(progress, screen))
             run.stage("evaluate")
             with steps.step("evaluate") as progress:
-                figures = self._compare(report.path, base, adapter, progress)
+                figures = stages.evaluate(self.settings, report.path, base, [adapter], progress, items=self.items)
             screen.say(figures_table(figures, {adapter.name: "the adapter"}))
-            stages.promote(self.settings, adapter.name)
+            transact(self.settings, lambda connection: adapters.promote(connection, adapter.name, utc_now()))
         if self.engine == "vllm":
             with steps.step("vllm"):
                 self._start_server()
@@ -210,17 +198,6 @@ class Demo:
         return settings_for(
             self.sandbox, self.folder, engine=self.engine, minutes=self.minutes, owner_name=owner_name, engine_url=engine_url
         )
-
-    def _compare(self, dataset: Path, base: Path, adapter: Adapter, progress: Any) -> stages.Figures:
-        """Figures of base and adapter; those of an earlier demo are kept, as the adapter is."""
-        kept = self.folder / "figures" / f"{adapter.name}.json"
-        if kept.exists():
-            figures: stages.Figures = json.loads(kept.read_text(encoding="utf-8"))
-            stages.record(self.settings, adapter.name, figures)
-            return figures
-        figures = stages.evaluate(self.settings, dataset, base, [adapter], progress, items=self.items)
-        write_private(kept, json.dumps(figures, ensure_ascii=False, indent=1).encode("utf-8"))
-        return figures
 
     def _start_server(self) -> None:
         found = self._start("serve", "The vLLM server", VLLM_SECONDS, "--port", 0)

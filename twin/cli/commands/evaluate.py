@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from trainer.style import MEASURES
 from twin.cli import stages
 from twin.cli.folder import current_dataset, open_folder, transact
 from twin.cli.guard import guarded
@@ -35,7 +36,8 @@ def evaluate(
 
     The holdout is replies that no adapter has seen. loss: nats a token on them, lower is better. context choice: how often a reply is
     likeliest under the message that it really answers, among five (chance 0.20). distinct: share of different answers to different
-    messages. Loss alone lies: an adapter that says the same to everybody can have a good one.
+    messages. style: how the answers look beside all that you wrote, 1 is alike; "you" is how your own unseen replies do. Loss alone
+    lies: an adapter that says the same to everybody can have a good one.
     """
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
@@ -48,7 +50,8 @@ def evaluate(
     screen.show(figures_table(found, states))
     if answers:
         screen.show(answers_table(found, states))
-    screen.result({"dataset": dataset.name, "states": states, "figures": found})
+    kept = {name: {key: value for key, value in figures.items() if key not in ("items", "anchors")} for name, figures in found.items()}
+    screen.result({"dataset": dataset.name, "states": states, "figures": kept})
 
 
 def choose(settings: Settings, name: str | None) -> list[Adapter]:
@@ -61,21 +64,43 @@ def choose(settings: Settings, name: str | None) -> list[Adapter]:
     return [adapter for adapter in known if adapter.state == "active" or adapter.name in wanted]
 
 
+ROWS = {
+    "loss": ("loss on unseen replies, nats a token", 3),
+    "anchor_loss": ("loss on older conversations", 3),
+    "generic_loss": ("loss on general text", 3),
+    "context_choice": ("context choice (chance 0.20)", 2),
+    "distinct": ("distinct answers", 2),
+    "verbatim": ("trained replies word for word", 2),
+    "style": ("style like yours, of 1", 2),
+    **{f"style_{measure}": (f"  {measure}", 2) for measure in MEASURES},
+}
+
+
 def figures_table(found: dict[str, Any], states: dict[str, str]) -> Table:
-    grid = table("On the holdout", "", "loss", "±", "context choice", "±", "distinct", "±", right=("loss", "context choice", "distinct"))
-    for name, figures in found.items():
-        cells: list[RenderableType] = []
-        for figure, digits in (("loss", 3), ("context_choice", 2), ("distinct", 2)):
-            cells += [f"{figures[figure]:.{digits}f}", Text(f"{figures[f'{figure}_error']:.{digits}f}", style="dim")]
-        label = f"{name} ({states[name]})" if name in states else "base model"
-        grid.add_row(label, *cells, style="bold" if states.get(name) == "active" else "")
+    """One column a model, and one for the owner's own replies; one row a figure with its standard error."""
+    names = {"base": "base model", "owner": "you"} | {name: f"{name} ({state})" for name, state in states.items()}
+    grid = table("On messages that none of them has seen", "", *(names[name] for name in found))
+    for figure, (label, digits) in ROWS.items():
+        if any(figure in figures for figures in found.values()):
+            grid.add_row(label, *(_cell(figures, figure, digits) for figures in found.values()))
+    auc = found.get("owner", {}).get("authorship_auc")
+    if auc is not None:
+        grid.caption = f"The verifier behind authorship tells your replies from your contacts' messages with AUC {auc:.2f}."
+        grid.caption_justify = "left"
     return grid
+
+
+def _cell(figures: dict[str, Any], figure: str, digits: int) -> RenderableType:
+    if figures.get(figure) is None:
+        return ""
+    error = figures.get(f"{figure}_error")
+    return Text.assemble(f"{figures[figure]:.{digits}f}", (f" ±{error:.{digits}f}" if error is not None else "", "dim"))
 
 
 def answers_table(found: dict[str, Any], states: dict[str, str]) -> Table:
     """One row a message of the holdout: what the contact wrote, what the owner answered, what each model would."""
-    grid = table("Answers", "contact", "owner", *("base model" if name == "base" else name for name in found))
-    columns = [figures["answers"] for figures in found.values()]
+    grid = table("Answers", "contact", "owner", *("base model" if name == "base" else name for name in found if name != "owner"))
+    columns = [figures["answers"] for figures in found.values() if "answers" in figures]
     for row in zip(*columns, strict=True):
         grid.add_row(Text(row[0]["message"]), Text(row[0]["owner"]), *(Text(cell["answer"]) for cell in row))
     return grid

@@ -39,7 +39,7 @@ def prepare_folder(data: Path | None, *, owner: int, world: str, fresh: bool) ->
                 f"{folder} holds the demo of another owner.", mend="Start anew with --fresh, or name another folder with --data."
             )
     if fresh:
-        for name in ("adapters", "datasets", "figures", "logs"):
+        for name in ("adapters", "datasets", "evaluations", "logs", "runs"):
             shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leftover in (*folder.glob("twin.sqlite*"), *folder.glob("*/telegram.session"), folder / "telegram.session"):

@@ -1,0 +1,156 @@
+"""One GPU that serves and trains: vLLM sleeps while the training has the card, or is stopped where it cannot sleep.
+
+`twin serve` owns the server, so it is asked by a row (twin.engine_pause) to stop it and start it again. Messages that come
+meanwhile wait. Whichever way it comes back, the active adapter is proven again before anybody is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import structlog
+
+from inference.promotion import prove
+from twin import engine_pause
+from twin.engine_pause import BEAT_SECONDS, SERVER, How
+from twin.errors import EngineError, ModelError
+from twin.generator import ActiveAdapter
+from twin.settings import Settings
+from twin.store import adapters, facts, open_store
+
+log = structlog.get_logger(__name__)
+
+SLEEP_SECONDS = 300.0  # answers in flight end first
+STOP_SECONDS = 60.0
+START_SECONDS = 900.0
+LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def paused(settings: Settings, base: Path) -> Iterator[None]:
+    """Within it the GPU is free, if the settings say that the engine pauses and the engine is a vLLM server that runs.
+
+    Raises EngineError if the server neither sleeps nor can be stopped, or does not come back.
+    """
+    if settings.engine.kind != "vllm" or settings.engine.during_training != "pause" or not _answers(settings):
+        yield
+        return
+    how = _give_way(settings)
+    log.info("engine.paused", how=how)
+    beating = threading.Event()
+    beat = threading.Thread(target=_beat, args=(settings, how, beating), name="engine pause", daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        beating.set()
+        beat.join()
+        _come_back(settings, base, how)
+        log.info("engine.back", how=how)
+
+
+def wake(settings: Settings) -> None:
+    """POST /wake_up; harmless to a server that is awake. Raises EngineError."""
+    response = _post(settings, "/wake_up", 120.0)
+    if response.status_code != httpx.codes.OK:
+        raise EngineError(f"vLLM does not wake up (HTTP {response.status_code}).", kind="refused", mend="Restart `twin serve`.")
+
+
+def _give_way(settings: Settings) -> How:
+    _write(settings, lambda connection: engine_pause.keep(connection, "sleep", datetime.now(UTC)))
+    try:
+        # level 1: the weights wait in main memory; mode=wait: answers in flight end first
+        if _post(settings, "/sleep?level=1&mode=wait", SLEEP_SECONDS).status_code == httpx.codes.OK:
+            return "sleep"
+    except EngineError as exc:
+        log.warning("engine.sleep_failed", kind=exc.kind)
+    _write(settings, lambda connection: facts.forget(connection, SERVER))
+    _write(settings, lambda connection: engine_pause.keep(connection, "stop", datetime.now(UTC)))
+    if not _wait(lambda: _server_state(settings) == "stopped", STOP_SECONDS):
+        _write(settings, engine_pause.end)
+        raise EngineError(
+            "The vLLM server cannot sleep, and no `twin serve` of this data folder is there to stop it.",
+            kind="refused",
+            mend="Start it with `twin serve`, or set TWIN_ENGINE__DURING_TRAINING=serve.",
+        )
+    return "stop"
+
+
+def _come_back(settings: Settings, base: Path, how: How) -> None:
+    """The row goes last where the server sleeps: were this process killed before, `twin serve` would wake it."""
+    if how == "stop":
+        _write(settings, engine_pause.end)
+        if not _wait(lambda: _answers(settings), START_SECONDS):
+            raise EngineError("The vLLM server did not come back after the training.", kind="slow", mend="Look at the log of `twin serve`.")
+        _prove_active(settings, base)
+        return
+    wake(settings)
+    _prove_active(settings, base)
+    _write(settings, engine_pause.end)
+
+
+def _prove_active(settings: Settings, base: Path) -> None:
+    active = _write(settings, adapters.active)
+    if active is None:
+        return
+    try:
+        asyncio.run(prove(settings, base, ActiveAdapter(active.name, active.path)))
+    except ModelError:  # it woke up as the base model; the failed proof has unloaded the adapter, so this loads it anew
+        log.warning("engine.woke_up_without_adapter", adapter=active.name)
+        asyncio.run(prove(settings, base, ActiveAdapter(active.name, active.path)))
+
+
+def _beat(settings: Settings, how: How, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS):
+        _write(settings, lambda connection: engine_pause.keep(connection, how, datetime.now(UTC)))
+
+
+def _server_state(settings: Settings) -> str | None:
+    row = _write(settings, lambda connection: facts.get(connection, SERVER))
+    return str(row["state"]) if row else None
+
+
+def _wait(look: Callable[[], bool], seconds: float) -> bool:
+    deadline = datetime.now(UTC).timestamp() + seconds
+    pause = threading.Event()
+    while not look():
+        if datetime.now(UTC).timestamp() > deadline:
+            return False
+        pause.wait(LOOK_SECONDS)
+    return True
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return httpx.get(f"{settings.engine.url.rstrip('/')}/health", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _post(settings: Settings, path: str, seconds: float) -> httpx.Response:
+    key = settings.engine.api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    try:
+        return httpx.post(f"{settings.engine.url.rstrip('/')}{path}", headers=headers, timeout=seconds, trust_env=False)
+    except httpx.HTTPError as exc:
+        kind: Any = "slow" if isinstance(exc, httpx.TimeoutException) else "unreachable"
+        raise EngineError("The vLLM server did not answer.", kind=kind, mend="Look at the log of `twin serve`.") from exc
+
+
+def _write(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        store = open_store(settings.store_path)
+        try:
+            async with store.begin() as connection:
+                return await work(connection)
+        finally:
+            await store.dispose()
+
+    return asyncio.run(run())

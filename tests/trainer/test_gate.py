@@ -1,0 +1,125 @@
+"""Who goes live: better or as good with something new, and worse at nothing that matters."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from trainer.gate import Verdict, judge
+from trainer.style import MEASURES
+from twin.settings import Gate
+
+
+def figures(
+    shift: float = 0.0, *, anchor: float = 0.0, noise: float = 0.0, seed: int = 1, chosen: float = 0.8, **more: Any
+) -> dict[str, Any]:
+    """A model on 100 items of 10 tokens; `shift` and `anchor` are nats a token above 3.5."""
+    draw, wobble = random.Random(7), random.Random(seed)
+    items = [(10, 10 * (3.5 + shift + draw.gauss(0, 0.5) + wobble.gauss(0, noise)), i < 100 * chosen) for i in range(100)]
+    anchors = [(10, 10 * (3.5 + anchor + draw.gauss(0, 0.5) + wobble.gauss(0, noise))) for _ in range(60)]
+    return {
+        "loss": sum(n for _, n, _ in items) / 1000,
+        "items": items,
+        "anchor_loss": sum(n for _, n in anchors) / 600,
+        "anchors": anchors,
+        "context_choice": chosen,
+        "distinct": 0.96,
+        "distinct_error": 0.03,
+        "generic_loss": 1.9,
+        "verbatim": 0.0,
+        "verbatim_count": 0,
+        "verbatim_of": 50,
+        **{f"style_{m}": 0.9 for m in MEASURES},
+        **{f"style_{m}_error": 0.02 for m in MEASURES},
+        **more,
+    }
+
+
+OWNER = {"verbatim": 0.02}
+
+
+def verdict(
+    new: dict[str, Any], live: dict[str, Any] | None = None, *, new_targets: int = 100, base: dict[str, Any] | None = None
+) -> Verdict:
+    found = {"base": base or figures(0.5, anchor=0.5), "owner": OWNER, "new": new} | ({"live": live} if live else {})
+    return judge(found, candidate="new", live="live" if live else None, gate=Gate(), new_targets=new_targets)
+
+
+def failed(found: Verdict) -> list[str]:
+    return [check.name for check in found.checks if not check.holds]
+
+
+def test_better_by_the_margin_goes_live():
+    found = verdict(figures(-0.05), figures())
+    assert found.passed
+    assert "0.050 nats a token better" in found.line
+
+
+def test_as_good_goes_live_only_with_something_new_in_it():
+    same = figures(0.004, noise=0.05, seed=2)
+    assert verdict(same, figures(), new_targets=50).passed
+    found = verdict(same, figures(), new_targets=0)
+    assert failed(found) == ["loss"]
+    assert "its loss is" in found.line
+
+
+def test_worse_beyond_the_error_stays_out():
+    assert failed(verdict(figures(0.05), figures())) == ["loss"]
+
+
+def test_rubbish_that_fits_the_newest_slice_is_refused_for_what_it_forgot():
+    found = verdict(figures(-0.4, anchor=0.08, noise=0.05), figures())
+    assert failed(found) == ["anchor_loss"]
+    assert "older conversations" in found.line
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "name"),
+    [
+        ({"chosen": 0.6}, "context_choice"),
+        ({"distinct": 0.7}, "distinct"),
+        ({"style_case": 0.8}, "style_case"),
+        ({"style_authorship": 0.8}, "style_authorship"),
+        ({"generic_loss": 1.96}, "generic_loss"),
+        ({"verbatim": 0.2, "verbatim_count": 10}, "verbatim"),
+    ],
+)
+def test_a_fall_in_one_of_the_others_is_enough_to_stay_out(spoilt, name):
+    found = verdict(figures(-0.1, **spoilt), figures())
+    assert failed(found) == [name]
+    assert not found.passed
+
+
+def test_a_fall_within_the_error_is_none():
+    assert verdict(figures(-0.1, style_case=0.86, distinct=0.93, generic_loss=1.94, verbatim=0.02, verbatim_count=1), figures()).passed
+
+
+def test_the_first_has_only_the_base_to_beat():
+    assert verdict(figures()).passed
+    assert failed(verdict(figures(0.6, anchor=0.5))) == ["loss"]
+
+
+def test_generic_text_is_held_against_the_base_and_not_against_the_live_one():
+    base = figures(0.5, anchor=0.5, generic_loss=1.9)
+    assert failed(verdict(figures(-0.1, generic_loss=1.97), figures(generic_loss=2.5), base=base)) == ["generic_loss"]
+
+
+def test_without_older_conversations_no_worse_is_not_enough():
+    def few(shift: float, **more: Any) -> dict[str, Any]:
+        found = figures(shift, **more)
+        found["anchors"] = []
+        del found["anchor_loss"]
+        return found
+
+    assert verdict(few(-0.05), few(0.0)).passed
+    assert failed(verdict(few(0.004, noise=0.05, seed=2), few(0.0))) == ["anchor_loss"]
+
+
+def test_every_check_names_its_numbers():
+    for check in verdict(figures(-0.05), figures()).checks:
+        assert check.candidate is not None
+        assert check.live is not None
+        assert check.threshold is not None
+        assert check.why

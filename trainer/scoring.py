@@ -1,0 +1,147 @@
+"""How likely a model finds the owner's real replies, and what it would say itself. Needs torch where it is called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.examples import Example
+from twin.generator import Sampling
+from twin.turns import Renderer, Turn
+
+CONTEXTS = 5
+CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
+ANSWERS_AT_ONCE = 25
+ROWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Item:
+    """A held-out reply: the turns before it (system first) and what the owner really wrote."""
+
+    dialog_id: int
+    context: tuple[Turn, ...]
+    reply: Turn
+
+
+def choose_items(holdout: Sequence[Example], renderer: Renderer, items: int) -> list[Item]:
+    """Held-out replies spread evenly over all chats and all times, the same ones at each call. Contexts are cut at their
+    far end, between turns; a message longer than the limit stands alone."""
+    every = []
+    for example in holdout:
+        for target in example.targets:
+            start, used = target - 1, renderer.count(example.turns[target - 1])
+            while start > 1 and used + renderer.count(example.turns[start - 1]) <= CONTEXT_TOKENS:
+                start -= 1
+                used += renderer.count(example.turns[start])
+            every.append(Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target]))
+    return spread(every, items)
+
+
+def spread(every: Sequence[Item], wanted: int) -> list[Item]:
+    wanted = min(wanted, len(every))
+    return [every[i * len(every) // wanted] for i in range(wanted)]
+
+
+def groups(items: Sequence[Item]) -> Iterator[tuple[list[Item], int]]:
+    """Fives whose members lie far apart, so that they come from different chats and times wherever there are enough. The
+    first `counted` of a five are scored; a five that lacks members is filled up with others as mere contexts."""
+    apart = math.ceil(len(items) / CONTEXTS)
+    for i in range(apart):
+        own = list(range(i, len(items), apart))
+        others = [j for j in range(len(items)) if j not in own][: CONTEXTS - len(own)]
+        yield [items[j] for j in (*own, *others)], len(own)
+
+
+@dataclass(frozen=True)
+class Score:
+    tokens: int
+    nats: float  # summed, under the real context
+    chosen: bool  # the real context gave the lowest loss
+
+
+def score_group(model: Any, renderer: Renderer, group: Sequence[Item]) -> list[Score]:
+    """Every reply under every context of the group: one pass a context, all replies hanging from it as branches."""
+    import torch
+
+    prompts = [renderer.prompt(item.context) for item in group]
+    replies = []
+    for item, prompt in zip(group, prompts, strict=True):
+        row = renderer.row((*item.context, item.reply))
+        replies.append(row.ids[len(prompt) : row.spans[-1][2]])
+    device = next(model.parameters()).device
+    nats = [[0.0] * len(group) for _ in group]  # [context][reply]
+    for c, prompt in enumerate(prompts):
+        ids = torch.tensor([[*prompt, *(token for reply in replies for token in reply)]], device=device)
+        starts = [len(prompt) + sum(len(r) for r in replies[:k]) for k in range(len(replies))]
+        places = [*range(len(prompt)), *(len(prompt) + j for reply in replies for j in range(len(reply)))]
+        branch = torch.tensor([0] * len(prompt) + [k + 1 for k, reply in enumerate(replies) for _ in reply], device=device)
+        sees = ((branch[None, :] == 0) | (branch[None, :] == branch[:, None])).tril()
+        # What predicts a branch's first token is the prompt's last position, then each token predicts the next.
+        asked = torch.tensor(
+            [p for s, r in zip(starts, replies, strict=True) for p in (len(prompt) - 1, *range(s, s + len(r) - 1))], device=device
+        )
+        logits = model(
+            input_ids=ids,
+            position_ids=torch.tensor([places], device=device),
+            attention_mask=sees[None, None],
+            logits_to_keep=asked,
+            use_cache=False,
+        ).logits[0]
+        each = torch.nn.functional.cross_entropy(logits.float(), ids[0, len(prompt) :], reduction="none")
+        for k, (start, reply) in enumerate(zip(starts, replies, strict=True)):
+            nats[c][k] = each[start - len(prompt) : start - len(prompt) + len(reply)].sum().item()
+    return [
+        Score(len(replies[k]), nats[k][k], all(nats[k][k] < nats[c][k] for c in range(len(group)) if c != k)) for k in range(len(group))
+    ]
+
+
+def answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[str]:
+    """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared."""
+    import torch
+    from transformers import GenerationConfig
+
+    tokenizer: Any = renderer.tokenizer
+    prompts = [renderer.prompt(item.context) for item in items]
+    device = next(model.parameters()).device
+    named = model.generation_config.eos_token_id
+    ends = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+    config = GenerationConfig(
+        do_sample=sampling.temperature > 0, max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **drawn
+    )
+    said = []
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(sampling.seed or 0)
+        for at in range(0, len(prompts), ANSWERS_AT_ONCE):
+            batch = prompts[at : at + ANSWERS_AT_ONCE]
+            longest = max(map(len, batch))
+            ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in batch], device=device)
+            mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device)
+            out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+            said += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in out]
+    return said
+
+
+def own_nats(model: Any, renderer: Renderer, talks: Sequence[tuple[Turn, ...]]) -> list[tuple[int, float]]:
+    """Of each talk's last turn: its tokens and their summed loss (nats) under what comes before."""
+    import torch
+
+    rows = [renderer.row(talk) for talk in talks]
+    device = next(model.parameters()).device
+    found: list[tuple[int, float]] = [(0, 0.0)] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    for at in range(0, len(order), ROWS_AT_ONCE):
+        batch = order[at : at + ROWS_AT_ONCE]
+        longest = max(len(rows[i].ids) for i in batch)
+        # What stands right of a row's end is seen by nothing that is scored.
+        ids = torch.tensor([[*rows[i].ids, *[0] * (longest - len(rows[i].ids))] for i in batch], device=device)
+        first = min(rows[i].spans[-1][1] for i in batch) - 1
+        logits = model(input_ids=ids, logits_to_keep=torch.arange(first, longest - 1, device=device), use_cache=False).logits
+        each = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, first + 1 :], reduction="none")
+        for place, i in enumerate(batch):
+            _, start, end = rows[i].spans[-1]
+            found[i] = (end - start, each[place, start - first - 1 : end - first - 1].sum().item())
+    return found
