@@ -67,15 +67,22 @@ def read_instructions(path: Path) -> list[Talk]:
 
 
 def digest(path: Path | None) -> str:
-    """Of the file's bytes, for whoever keeps figures that depend on it."""
-    return hashlib.sha256((path or SHIPPED).read_bytes()).hexdigest()[:16]
+    """Of the file's bytes, for whoever keeps what depends on it. Raises InputError if there is none."""
+    return hashlib.sha256(_bytes(path or SHIPPED)).hexdigest()[:16]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read as a file of instructions.", mend="Check TWIN_TRAINING__GENERIC_PATH.") from exc
 
 
 def _rows(path: Path) -> Iterator[Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read as a file of instructions.", mend="Check TWIN_TRAINING__GENERIC_PATH.") from exc
+        text = _bytes(path).decode("utf-8-sig")  # Windows' editors write a mark first
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{path} is not UTF-8 text.", mend="Save it as UTF-8.") from exc
     try:
         if text.lstrip().startswith("["):
             yield from json.loads(text)

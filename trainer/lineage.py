@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
 from twin.settings import Training
 
+WEIGHTS = "adapter_model.safetensors"
 FULL = "Start from the base model: `twin train --full`, or `/retrain full`."
 
 
@@ -29,7 +31,7 @@ class Parent:
         from peft import set_peft_model_state_dict
         from safetensors.torch import load_file
 
-        kept = load_file(self.path / "adapter_model.safetensors")
+        kept = load_file(self.path / WEIGHTS)
         outcome = set_peft_model_state_dict(model, kept)
         lora = [name for name in outcome.missing_keys if "lora_" in name]
         if lora or outcome.unexpected_keys:
@@ -43,8 +45,11 @@ def read_parent(folder: Path, base: Path, training: Training) -> Parent:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         parent = Parent(folder.name, folder, tuple(manifest["dialog_ids"]), dict(manifest["learned_until"]))
         trained_on, shape = manifest["base"], (config["r"], config["lora_alpha"])
+        changed = manifest["files"][WEIGHTS] != hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(f"Adapter {folder.name} is not complete, or too old to go on from.", mend=FULL) from exc
+    if changed:
+        raise ModelError(f"The weights of adapter {folder.name} were changed after it was sealed.", mend=FULL)
     if trained_on != {"name": base_name(base), "tokenizer": tokenizer_hash(base)}:
         raise ModelError(f"Adapter {folder.name} was trained on another base model than {base_name(base)}.", mend=FULL)
     if shape != (training.r, training.alpha):

@@ -11,7 +11,8 @@ from twin.turns import Renderer
 
 def probe_scores(model: Any, renderer: Renderer) -> dict[str, Any]:
     """Natural-log probabilities of the probes' own tokens under the base model and under its adapter, prompt after prompt;
-    a prompt's first token has none. `model` is PEFT's, its adapter as it will be served."""
+    a prompt's first token has none. `model` is PEFT's, its adapter as it will be served; layers that training compiled run plain,
+    for a few short prompts are not worth a minute of compiling."""
     import torch
 
     prompts = probe_prompts(renderer)
@@ -19,7 +20,7 @@ def probe_scores(model: Any, renderer: Renderer) -> dict[str, Any]:
     model.eval()
     found: dict[str, Any] = {"prompts": prompts}
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
         for name in ("base", "adapter"):
             scores: list[float] = []
             with model.disable_adapter() if name == "base" else nullcontext():

@@ -27,10 +27,10 @@ from trainer.batches import Row, steps, to_rows
 from trainer.dataset import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate, estimate
 from trainer.examples import Example
-from trainer.instructions import training_rows
+from trainer.instructions import digest, training_rows
 from trainer.lineage import learned_until, read_parent
 from trainer.lora import Masters, batch_loss, compile_layers, load_model, mean_loss
-from trainer.mixture import mix
+from trainer.mixture import Mixture, mix
 from trainer.plots import draw_loss_curve
 from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
@@ -69,7 +69,8 @@ class State:
 
 def adapter_name(dataset: Path, base: Path, training: Training, parent: Path | None = None) -> str:
     """A name that says what it was made from: the same inputs give the same name, so a killed run finds its checkpoint."""
-    inputs = [dataset.name, base_name(base), training.model_dump(mode="json"), parent.name if parent else None]
+    general = digest(training.generic_path) if training.generic else None
+    inputs = [dataset.name, base_name(base), training.model_dump(mode="json", exclude={"generic_path"}), general, parent and parent.name]
     made_from = json.dumps(inputs, sort_keys=True)
     return f"{dataset.name[:8]}-{hashlib.sha256(made_from.encode()).hexdigest()[:8]}"
 
@@ -124,7 +125,7 @@ def train(
             compile_layers(model)
         working = _working_folder(out, adapter_name(dataset, base, training, parent))
         peak = training.learning_rate * (training.incremental_rate if origin else 1.0)
-        state = _fit(model, mixture.rows, validation, training, peak, known, working, progress)
+        state = _fit(model, mixture.rows, validation, training, peak, known, working, _naming(mixture, progress))
     except torch.OutOfMemoryError as exc:
         raise ModelError(
             "The GPU has too little free memory for this run.",
@@ -138,6 +139,7 @@ def train(
         "dialog_ids": sorted({*manifest["dialog_ids"], *(origin.dialog_ids if origin else ())}),
         "learned_until": learned_until(manifest["train_until"], origin),
         "mixture": mixture.counts(),
+        "quantization": training.quantization,  # of the base, so that who compares the probes expects its rounding
         "recipe": training.model_dump(mode="json"),
         "estimate": asdict(known),
         "probes": probe_scores(model, renderer),
@@ -235,6 +237,15 @@ def _learning_rate(peak: float, done: float) -> float:
 def _note(state: State, done: float) -> str:
     left = (state.seconds + state.validating_seconds) * (1 - done) / done
     return f"loss {_smooth(state.curve):.2f} · {state.tokens / max(state.seconds, 1e-9):.0f} tokens/s · {left:.0f} s left"
+
+
+def _naming(mixture: Mixture, progress: Progress) -> Progress:
+    """`progress` with what is learned from in its note."""
+
+    def tell(done: float, total: float | None, note: str = "") -> None:
+        progress(done, total, f"{note} · {mixture}")
+
+    return tell
 
 
 def _smooth(curve: list[tuple[int, float]]) -> float:

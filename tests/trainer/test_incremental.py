@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dataset_scene import files_of, toy_dataset
 
-from trainer.dataset import load_tokenizer, read_examples, read_manifest
-from trainer.examples import Example
-from trainer.instructions import training_rows
-from trainer.lineage import learned_until, read_parent
+import trainer.train
+from trainer.dataset import read_examples, read_manifest
+from trainer.lineage import Parent, learned_until, read_parent
 from trainer.lora import load_model
-from trainer.mixture import mix
 from trainer.train import adapter_name, train
+from trainer.train_main import main
 from twin.errors import ModelError, NothingNew
 from twin.settings import Training
-from twin.turns import Renderer, Turn
 
 FAST = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=1)
 
@@ -101,6 +99,42 @@ def test_a_killed_run_goes_on_to_the_same_weights(parent, later, tiny_base, chil
     assert (out / "adapter_model.safetensors").read_bytes() == (child / "adapter_model.safetensors").read_bytes()
 
 
+def test_its_learning_rate_is_lower(parent, later, tiny_base, tmp_path, monkeypatch):
+    rates: list[float] = []
+    step = trainer.train.train_step
+    monkeypatch.setattr("trainer.train.train_step", lambda *a: rates.append(a[3]) or step(*a))
+    train(later, tiny_base, tmp_path / "child", FAST, parent=parent)
+    assert 0.8 * 0.3 * FAST.learning_rate < max(rates) <= 0.3 * FAST.learning_rate
+
+
+def test_the_note_says_what_is_learned_from(parent, later, tiny_base, tmp_path):
+    notes: list[str] = []
+    train(later, tiny_base, tmp_path / "child", FAST, lambda done, total, note: notes.append(note), parent=parent)
+    assert re.fullmatch(r"loss .* tokens/s · .* left · \d+ % new, \d+ % repeated, \d+ % general", notes[0])
+
+
+def test_the_command_takes_a_parent_and_says_when_nothing_is_new(parent, toy, tiny_base, tmp_path, capsys):
+    assert (
+        main(
+            [
+                "--dataset",
+                str(toy),
+                "--base",
+                str(tiny_base),
+                "--out",
+                str(tmp_path / "a"),
+                "--parent",
+                str(parent),
+                "--recipe",
+                FAST.model_dump_json(),
+            ]
+        )
+        == 1
+    )
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (told["event"], told["type"]) == ("error", "NothingNew")
+
+
 def test_the_name_says_which_parent(toy, tiny_base, parent):
     names = {adapter_name(toy, tiny_base, FAST, origin) for origin in (None, parent, Path("other"))}
     assert len(names) == 3
@@ -111,6 +145,8 @@ def test_the_name_says_which_parent(toy, tiny_base, parent):
     [
         (lambda m: m.pop("learned_until"), "too old to go on from"),
         (lambda m: m["base"].update(name="another/model"), "another base model"),
+        (lambda m: m["base"].update(tokenizer="0"), "another base model"),
+        (lambda m: m["files"].update({"adapter_model.safetensors": "0"}), "were changed"),
     ],
 )
 def test_a_parent_that_does_not_fit_is_refused(parent, tiny_base, tmp_path, spoil, why):
@@ -126,78 +162,29 @@ def test_a_parent_that_does_not_fit_is_refused(parent, tiny_base, tmp_path, spoi
     assert "--full" in refusal.value.mend
 
 
+def test_a_parent_without_a_manifest_is_refused(parent, later, tiny_base, tmp_path):
+    with pytest.raises(ModelError, match="not complete"):
+        train(later, tiny_base, tmp_path / "child", FAST, parent=tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parent_with_other_layers_is_refused(parent, tiny_base, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "parent"
+    folder.mkdir()
+    kept = load_file(parent / "adapter_model.safetensors")
+    save_file({name: weight for name, weight in kept.items() if "q_proj" not in name}, folder / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="other layers") as refusal:
+        Parent("parent", folder, (1, 2), {}).put_into(load_model(tiny_base, FAST))
+    assert "--full" in refusal.value.mend
+
+
 def test_another_rank_needs_a_full_run(parent, tiny_base):
     with pytest.raises(ModelError, match="r=8"):
         read_parent(parent, tiny_base, FAST.model_copy(update={"r": 4}))
 
 
 def test_what_the_parent_knew_of_a_chat_that_is_gone_is_kept():
-    from trainer.lineage import Parent
-
     parent = Parent("p", Path("p"), (1, 2), {"1": 10, "2": 50})
     assert learned_until({"1": 30, "3": 5}, parent) == {"1": 30, "2": 50, "3": 5}
-
-
-# --- the mixture ------------------------------------------------------------------------------------------------------
-
-
-class CountingRenderer:
-    """Counts what is rendered: the costly part."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self.renderer, self.rows = renderer, 0
-
-    def row(self, turns: Any) -> Any:
-        self.rows += 1
-        return self.renderer.row(turns)
-
-
-@pytest.fixture(scope="module")
-def renderer(tiny_base: Path) -> Renderer:
-    return Renderer(load_tokenizer(tiny_base))
-
-
-def window(dialog_id: int, *at: int) -> Example:
-    turns = [Turn("system", "You are Olga.")]
-    for moment in at:
-        turns += [Turn("user", f"question {moment}?"), Turn("assistant", f"answer {moment}")]
-    return Example(dialog_id, "train", tuple(turns), tuple(range(2, 2 * len(at) + 1, 2)), at)
-
-
-def test_only_new_replies_of_a_window_are_learned_as_new(renderer):
-    found = mix([window(1, 10, 20, 30)], [], renderer, FAST, {"1": 20})
-    (row,) = found.rows
-    learned = renderer.tokenizer.decode([row.ids[i] for i in row.targets])
-    assert "answer 30" in learned
-    assert "answer 20" not in learned
-    assert found.new_targets == 1
-
-
-def test_a_long_history_costs_no_more_than_a_short_one(renderer):
-    counts = []
-    for old in (200, 5_000):
-        counting = CountingRenderer(renderer)
-        history = [window(1, i) for i in range(old)]
-        mix([*history, *(window(1, 10_000 + i) for i in range(20))], training_rows(None), counting, FAST, {"1": 9_999})  # type: ignore[arg-type]
-        counts.append(counting.rows)
-    assert counts[1] <= counts[0] * 1.2
-
-
-def test_the_old_that_is_repeated_is_spread_over_the_history_and_the_same_each_time(renderer):
-    history = [window(1, i) for i in range(1_000)]
-    new = [window(1, 5_000 + i) for i in range(100)]
-    one, two = (mix([*history, *new], [], renderer, FAST, {"1": 4_999}) for _ in range(2))
-    assert one == two
-    texts = [renderer.tokenizer.decode(row.ids) for row in one.rows]
-    moments = sorted(
-        int(text.split("question ")[1].split("?")[0]) for text in texts if "question 5" not in text or "question 50" not in text
-    )
-    old = [moment for moment in moments if moment < 1_000]
-    assert min(old) < 150
-    assert max(old) > 850
-    assert abs(sum(old) / len(old) - 500) < 120
-
-
-def test_no_share_of_generic_rows_means_none(renderer):
-    plain = replace(mix([window(1, 1)], [], renderer, FAST.model_copy(update={"generic": 0.0})))
-    assert plain.generic_tokens == 0
