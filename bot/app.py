@@ -1,4 +1,4 @@
-"""The bot, composed: one poller, one worker, one drafter, one sender, one desk, one housekeeper, one timer.
+"""The bot, composed: one poller, one worker, one drafter, one sender, one desk, one housekeeper, one nightwatch, one timer.
 
 They share nothing but the store and a few bells, so each may die with the process on any line:
 
@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from aiogram import Bot, Dispatcher, Router
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 
-from bot.context import Bells, Rollback, Twin
+from bot.context import Bells, Promote, Rollback, Twin, utc_now
 from bot.desk import keep_desk
 from bot.drafter import draft
 from bot.guard import FromOwner, guard
-from bot.handlers import commands, contacts, groups, modes, talk, taps
+from bot.handlers import commands, contacts, groups, modes, nights, talk, taps
 from bot.housekeeping import keep_house
+from bot.nightwatch import watch
 from bot.poller import poll
-from bot.retraining import Retrain, Retraining, schedule
+from bot.retraining import Retrain, Retraining
+from bot.schedule import WallClock, local_zone
+from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
 from bot.worker import work
@@ -41,21 +45,24 @@ async def run_bot(
     *,
     retrain: Retrain,
     rollback: Rollback,
+    promote: Promote,
     on_ready: OnReady = lambda username: None,
 ) -> None:
     """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
 
-    The caller opens and closes the store and the generator. `retrain(full)` and `rollback()` answer with one line for the
-    owner, or raise TwinError; `retrain` is cancelled to be stopped.
+    The caller opens and closes the store and the generator. `retrain(night)`, `rollback()` and `promote(name)` answer with one
+    line for the owner, or raise TwinError; `retrain` is cancelled to be stopped.
     """
     if settings.owner.id is None:
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
     bells = Bells()
-    twin = Twin(settings, store, generator, Retraining(retrain, store, bells.desk.set), rollback, settings.owner.id, bells)
+    retraining = Retraining(retrain, store, bells.desk.set, bells.nights.set)
+    twin = Twin(settings, store, generator, retraining, rollback, promote, settings.owner.id, bells)
+    clock = WallClock(settings.schedule.nightly, local_zone())
     bot = make_bot(settings)
     scheduler = None
     try:
-        scheduler = schedule(twin.retraining, settings.schedule.nightly)
+        scheduler = start_schedule(partial(retraining.look, clock, settings), clock, utc_now)
         await _run(twin, bot, on_ready)
     finally:
         if scheduler:
@@ -77,6 +84,7 @@ async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
         group.create_task(send(twin, bot), name="sender")
         group.create_task(keep_desk(twin, bot), name="desk")
         group.create_task(keep_house(twin), name="housekeeper")
+        group.create_task(watch(twin, bot), name="nightwatch")
         on_ready(username)
 
 
@@ -99,6 +107,6 @@ def make_dispatcher(twin: Twin) -> Dispatcher:
     dispatcher = Dispatcher(disable_fsm=True)  # what must be remembered is in the store
     dispatcher["twin"] = twin
     owner = guard(Router(name="owner"), FromOwner(twin.owner_id))
-    owner.include_routers(commands.setup(), modes.setup(), taps.setup(), talk.setup(), taps.setup_last())
+    owner.include_routers(commands.setup(), modes.setup(), taps.setup(), nights.setup(), talk.setup(), taps.setup_last())
     dispatcher.include_routers(owner, contacts.setup(twin.owner_id), groups.setup())
     return dispatcher

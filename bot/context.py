@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LAST_SECONDS = 1.2  # what a request in flight is given when the bot is stopped
 Rollback = Callable[[], Awaitable[str]]  # goes back to the adapter before; its outcome in one line; raises TwinError
+Promote = Callable[[str], Awaitable[str]]  # makes the adapter of this name the active one, or raises TwinError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Bells:
     due: asyncio.Event = field(default_factory=asyncio.Event)
     outbox: asyncio.Event = field(default_factory=asyncio.Event)
     desk: asyncio.Event = field(default_factory=asyncio.Event)
+    nights: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:
         """Wake everything that may follow from a decision."""
@@ -44,6 +46,7 @@ class Twin:
     generator: Generator
     retraining: Retraining
     rollback: Rollback
+    promote: Promote
     owner_id: int
     bells: Bells = field(default_factory=Bells)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from aiogram import Bot
 
 from bot.context import Twin, heard, utc_now
 from bot.telegram import typing
-from twin import decisions, replies
+from twin import decisions, engine_pause, replies
 from twin.errors import EngineError
 from twin.generator import Generated, Sampling
 from twin.replies import Job
@@ -21,6 +21,7 @@ from twin.turns import Turn, split_bubbles
 
 log = structlog.get_logger()
 TRIES = 2  # for no words, or for another variant that says the same again
+PAUSED_SECONDS = 3.0  # the engine has given its GPU to the training: look again
 GRACE_SECONDS = 10.0  # beyond the engine's own limit
 VARIANT_TEMPERATURE = 0.8  # greedy decoding would write the same again
 
@@ -43,6 +44,8 @@ async def draft(twin: Twin, bot: Bot) -> None:
 async def _do(twin: Twin, bot: Bot, job: Job) -> datetime | None:
     """Write one text. Returns until when the engine should be left alone, if it failed."""
     async with twin.store.begin() as connection:
+        if await engine_pause.is_paused(connection, utc_now()):
+            return utc_now() + timedelta(seconds=PAUSED_SECONDS)  # messages wait; nobody need be told of an outage
         if await replies.held_back_until(connection, job, twin.settings, utc_now()):
             log.warning("dialog.held_back", dialog_id=job.dialog_id)
             return None

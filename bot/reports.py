@@ -16,7 +16,14 @@ MOST_ADAPTERS = 12
 
 
 def status(
-    state: Overview, *, default_mode: str, adapter: str | None, outage: dict[str, Any] | None, retraining: bool, now: datetime
+    state: Overview,
+    *,
+    default_mode: str,
+    adapter: str | None,
+    outage: dict[str, Any] | None,
+    retraining: bool,
+    next_night: datetime,
+    now: datetime,
 ) -> Text:
     modes = [f"{state.modes[mode]} {mode}" for mode in MODES if mode in state.modes]
     if None in state.modes:
@@ -30,6 +37,7 @@ def status(
         ("Adapter", adapter or "none, the base model answers"),
         ("Engine", failing or "answers"),
         ("Last run", last_run(state.last_run, now) + (", a retraining is going on" if retraining else "")),
+        ("Next night", f"{next_night:%a %d %b, %H:%M}"),
     ]
     if state.set_aside:
         lines.append(("Set aside", f"{state.set_aside} updates that could not be handled"))

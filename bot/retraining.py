@@ -1,45 +1,57 @@
-"""Retraining on demand and by night: one at a time, its outcome told to the owner in one line."""
+"""Retraining on demand and by night: one at a time; whether a night is due is read from the store."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from bot.context import utc_now
-from twin.errors import SettingsError, TwinError
-from twin.store import notices
+from bot.schedule import WallClock
+from twin import nights
+from twin.errors import TwinError
+from twin.settings import Settings
+from twin.store import facts, notices, runs
 from twin.store.engine import Store
 
 log = structlog.get_logger()
-GRACE_SECONDS = 6 * 3600  # a night slept through is made up for in the morning
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SINCE = "first started"  # the fact that tells since when nights count
 
-Retrain = Callable[[bool], Awaitable[str]]  # (full) -> the outcome in one line; raises TwinError; cancelling it stops the run
+
+@dataclass(frozen=True)
+class Night:
+    """What is asked of a run. `at` is the instant that the schedule named, None for one that the owner wanted."""
+
+    full: bool = False
+    trigger: str = "owner"
+    at: datetime | None = None
+
+
+Retrain = Callable[[Night], Awaitable[str]]  # -> the outcome in one line; raises TwinError; cancelling it stops the run
 
 
 class Retraining:
-    """At most one run. `told` rings the owner's desk."""
+    """At most one run. `told` rings the owner's desk, `started` whoever follows a run."""
 
-    def __init__(self, retrain: Retrain, store: Store, told: Callable[[], None]) -> None:
+    def __init__(self, retrain: Retrain, store: Store, told: Callable[[], None], started: Callable[[], None] = lambda: None) -> None:
         self._retrain = retrain
         self._store = store
         self._told = told
+        self._started = started
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_running(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def start(self, *, full: bool) -> bool:
-        """False if a run is going on already."""
+    def start(self, night: Night) -> bool:
+        """False if a run of ours is going on already."""
         if self.is_running:
             return False
-        self._task = asyncio.create_task(self._run(full))
+        self._task = asyncio.create_task(self._run(night))
         return True
 
     async def stop(self) -> bool:
@@ -50,52 +62,40 @@ class Retraining:
         await asyncio.wait({self._task})
         return True
 
-    async def nightly(self) -> None:
-        """What the scheduler calls. It returns when the run has ended, so that the scheduler knows one is going on."""
-        if self.start(full=False) and self._task:
-            await asyncio.wait({self._task})
+    async def look(self, clock: WallClock, settings: Settings) -> None:
+        """Start the night that is due, if one is. What the timers call; a second look, or a second process, changes nothing."""
+        if self.is_running:
+            return
+        now = utc_now()
+        catch_up = timedelta(hours=settings.schedule.catch_up_hours)
+        night_at = clock.last(now, catch_up)
+        async with self._store.begin() as connection:
+            since = await facts.get(connection, SINCE)
+            if since is None:
+                since = now.isoformat()
+                await facts.put(connection, SINCE, since)
+            attempts = await runs.of_night(connection, night_at) if night_at else []
+            newest = await runs.newest(connection)
+        decision = nights.decide(night_at, attempts, newest, now=now, since=datetime.fromisoformat(since), catch_up=catch_up)
+        if decision.what != "nothing":
+            log.info("night.due", night_at=str(decision.night_at), what=decision.what)
+            self.start(Night(trigger="schedule", at=decision.night_at))
 
-    async def _run(self, full: bool) -> None:
-        log.info("retraining.started", full=full)
+    async def _run(self, night: Night) -> None:
+        log.info("retraining.started", full=night.full, trigger=night.trigger)
+        began_at = utc_now()
+        self._started()
         try:
-            line = await self._retrain(full)
+            line = await self._retrain(night)
         except TwinError as exc:
             line = f"Retraining failed: {exc}"
         except Exception as exc:  # noqa: BLE001 - foreign code in the background: its failure is a line for the owner, not the bot's end
             log.error("retraining.crashed", error=type(exc).__name__)
             line = f"Retraining failed ({type(exc).__name__}). The log says where."
-        log.info("retraining.ended", full=full)
+        log.info("retraining.ended", full=night.full, trigger=night.trigger)
         async with self._store.begin() as connection:
-            await notices.add(connection, line, utc_now())
+            newest = await runs.newest(connection, "nightly")
+            if newest is None or newest.started_at < began_at:  # else its own message tells how it ended
+                await notices.add(connection, line, utc_now())
         self._told()
-
-
-def schedule(retraining: Retraining, cron: str) -> AsyncIOScheduler:
-    """Start the nightly run's timer. Raises SettingsError on a bad cron line.
-
-    The jobs live in memory with a fixed id: whether a night was missed is for the `runs` table to say, not for a timer.
-    """
-    try:
-        trigger = CronTrigger.from_crontab(_named_days(cron))
-    except ValueError as exc:
-        raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY is no cron line: {cron!r}.", mend='Write for example "0 4 * * *".') from exc
-    scheduler = AsyncIOScheduler()
-    scheduler.add_job(
-        retraining.nightly,
-        trigger,
-        id="nightly",
-        coalesce=True,
-        misfire_grace_time=GRACE_SECONDS,
-        max_instances=1,
-        replace_existing=True,
-    )
-    scheduler.start()
-    return scheduler
-
-
-def _named_days(cron: str) -> str:
-    """APScheduler counts days of the week from Monday, cron from Sunday: names mean the same to both."""
-    fields = cron.split()
-    if len(fields) == 5:
-        fields[4] = re.sub(r"(?<![/\d])[0-7](?!\d)", lambda match: DAYS[int(match.group())], fields[4])
-    return " ".join(fields)
+        self._started()

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from bot.app import run_bot
 from bot.context import Twin
-from bot.retraining import Retraining
+from bot.retraining import Night, Retraining
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
 from sandbox.world import Account, Message, World
@@ -72,6 +72,9 @@ class Scene:
     engine: Engine
     retrained: list[bool] = field(default_factory=list)
     rolled_back: int = 0
+    promoted: list[str] = field(default_factory=list)
+    unprovable: Exception | None = None
+    nights: list[Night] = field(default_factory=list)
     retrain_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -80,7 +83,13 @@ class Scene:
     async def start(self) -> None:
         ready = asyncio.Event()
         run = run_bot(
-            self.settings, self.store, self.engine, retrain=self._retrain, rollback=self._rollback, on_ready=lambda _: ready.set()
+            self.settings,
+            self.store,
+            self.engine,
+            retrain=self._retrain,
+            rollback=self._rollback,
+            promote=self._promote,
+            on_ready=lambda _: ready.set(),
         )
         self._task = asyncio.create_task(run)
         waiting = asyncio.create_task(ready.wait())
@@ -100,9 +109,10 @@ class Scene:
                 raise error
         return time.monotonic() - began
 
-    async def _retrain(self, full: bool) -> str:
+    async def _retrain(self, night: Night) -> str:
+        self.nights.append(night)
         await self.retrain_may_end.wait()
-        self.retrained.append(full)
+        self.retrained.append(night.full)
         return "The new adapter is better by 0.31 nats and is active now."
 
     async def _rollback(self) -> str:
@@ -111,10 +121,16 @@ class Scene:
             raise InputError("No adapter is active.", mend="`twin adapters` lists them.")
         return "Back to ada-0."
 
+    async def _promote(self, name: str) -> str:
+        if self.unprovable:
+            raise self.unprovable
+        self.promoted.append(name)
+        return f"{name} is live, as you said."
+
     def twin(self) -> Twin:
         """The parts, for a test that runs one task by itself."""
         retraining = Retraining(self._retrain, self.store, lambda: None)
-        return Twin(self.settings, self.store, self.engine, retraining, self._rollback, OWNER)
+        return Twin(self.settings, self.store, self.engine, retraining, self._rollback, self._promote, OWNER)
 
     # --- phones ---
 

@@ -1,13 +1,11 @@
 """The owner's commands."""
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from bot_scene import ADA, BEN, BOT, OWNER, Scene, data_of, labels, opened, until
 
-from bot.retraining import _named_days, schedule
 from bot.words import OWNER_COMMANDS
 from sandbox.world import Account
 from twin.store import adapters
@@ -172,28 +170,3 @@ async def test_many_contacts_are_shown_in_pages(tmp_path: Path) -> None:
         await until(lambda: labels(menu)[-1] == "‹ Back")
         assert len(labels(menu)) == 4
         assert all(len(data_of(menu, label).encode()) <= 64 for label in labels(menu))
-
-
-async def test_the_nightly_line_means_what_cron_means(tmp_path: Path) -> None:
-    assert _named_days("0 4 * * 0") == "0 4 * * sun"
-    assert _named_days("0 4 * * 1-5") == "0 4 * * mon-fri"
-    assert _named_days("*/10 4 * * */2") == "*/10 4 * * */2"
-    async with opened(tmp_path, started=False) as scene:
-        scheduler = schedule(scene.twin().retraining, "0 4 * * *")
-        (job,) = scheduler.get_jobs()
-        assert (job.id, job.max_instances, job.coalesce, job.misfire_grace_time) == ("nightly", 1, True, 6 * 3600)
-        assert job.next_run_time.hour == 4
-        scheduler.shutdown(wait=False)
-        await asyncio.sleep(0)
-
-
-async def test_the_nightly_run_is_the_same_one_as_retrain(tmp_path: Path) -> None:
-    async with opened(tmp_path, started=False) as scene:
-        retraining = scene.twin().retraining
-        night = asyncio.create_task(retraining.nightly())
-        await until(lambda: retraining.is_running)
-        assert not retraining.start(full=True)
-        scene.retrain_may_end.set()
-        await night
-        assert scene.retrained == [False]
-        assert [row["text"] for row in await scene.rows("notices")] == ["The new adapter is better by 0.31 nats and is active now."]

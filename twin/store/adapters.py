@@ -99,6 +99,11 @@ async def rollback(connection: AsyncConnection) -> Adapter | None:
     return back
 
 
+async def retire(connection: AsyncConnection, name: str) -> None:
+    """A candidate that the owner does not want; another state is left as it is."""
+    await connection.execute(update(adapters).where(adapters.c.name == name, adapters.c.state == "candidate").values(state="retired"))
+
+
 async def record_metrics(connection: AsyncConnection, name: str, metrics: dict[str, Any]) -> None:
     await connection.execute(update(adapters).where(adapters.c.name == name).values(metrics=metrics))
 

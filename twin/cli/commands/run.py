@@ -7,20 +7,24 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
 
 from twin.cli import children, stages
-from twin.cli.folder import open_folder
+from twin.cli.folder import open_folder, utc_now
 from twin.cli.following import Follower
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen
-from twin.errors import EngineError, ModelError, TwinError
+from twin.errors import EngineError, InputError, ModelError, TwinError
+from twin.generator import ActiveAdapter
 from twin.sealing import write_private
 from twin.settings import Settings
 from twin.store import adapters, open_store
+
+if TYPE_CHECKING:
+    from bot.retraining import Night
 
 app = typer.Typer(add_completion=False)
 log = structlog.get_logger()
@@ -52,13 +56,14 @@ def run(ready_file: ReadyFile = None, data: Data = None, as_json: Json = False, 
 async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
     from bot.app import run_bot
     from inference.engines import open_generator
+    from inference.promotion import prove
 
     store = open_store(settings.store_path)
     generator = open_generator(settings, base)
     follower = Follower(store, generator)
 
-    async def retrain(full: bool) -> str:
-        outcome = await _nightly(settings, full)
+    async def retrain(night: Night) -> str:
+        outcome = await _nightly(settings, night)
         try:
             await follower.follow()
         except (EngineError, ModelError) as exc:
@@ -71,6 +76,17 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
         await follower.follow()
         return f"{back.name} answers again." if back else "The base model answers again."
 
+    async def promote(name: str) -> str:
+        async with store.connect() as connection:
+            wanted = await adapters.get(connection, name)
+        if wanted is None:
+            raise InputError(f"There is no adapter named {name}.", mend="`twin adapters` lists them.")
+        await prove(settings, base, ActiveAdapter(wanted.name, wanted.path))
+        async with store.begin() as connection:
+            await adapters.promote(connection, name, utc_now())
+        await follower.follow()
+        return f"{name} is live, as you said."
+
     following = None
     try:
         try:
@@ -78,7 +94,7 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
         except EngineError as exc:
             log.warning("engine.away", kind=exc.kind)  # the bot takes messages all the same, and answers when the engine is back
         following = asyncio.create_task(follower.keep_following())
-        await run_bot(settings, store, generator, retrain=retrain, rollback=rollback, on_ready=on_ready)
+        await run_bot(settings, store, generator, retrain=retrain, rollback=rollback, promote=promote, on_ready=on_ready)
     finally:
         if following:
             following.cancel()
@@ -86,10 +102,11 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
         await store.dispose()
 
 
-async def _nightly(settings: Settings, full: bool) -> str:
+async def _nightly(settings: Settings, night: Night) -> str:
     """`twin nightly` in a process of its own: its memory goes with it, and cancelling ends it. Its outcome in one line."""
     errors = settings.data / "logs" / "nightly.log"
-    command = children.python("twin", "nightly", "--json", "--data", settings.data, *(["--full"] if full else []))
+    asked = ["--trigger", night.trigger, *(["--full"] if night.full else []), *(["--night", night.at.isoformat()] if night.at else [])]
+    command = children.python("twin", "nightly", "--json", "--data", settings.data, *asked)
     with os.fdopen(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stderr:
         child = await asyncio.create_subprocess_exec(
             *command,

@@ -1,0 +1,77 @@
+"""Nights on the wall clock: what cron means, and what summer time does not change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bot.schedule import WallClock, named_days
+from twin.errors import SettingsError
+
+BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
+CATCH_UP = timedelta(hours=20)
+
+
+def nights(cron: str, zone: ZoneInfo, start: datetime, days: int) -> list[datetime]:
+    """Every night that a clock which looks each minute would find due, in UTC."""
+    clock, found = WallClock(cron, zone), []
+    now = start
+    while now < start + timedelta(days=days):
+        night = clock.last(now, CATCH_UP)
+        if night and night not in found and night >= start:
+            assert now - night < timedelta(minutes=1)
+            found.append(night)
+        now += timedelta(minutes=1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "wanted"),
+    [
+        # Berlin 2026-03-29: 02:00 becomes 03:00; 2026-10-25: 03:00 becomes 02:00
+        (BERLIN, datetime(2026, 3, 27, 12, tzinfo=UTC), ["28 01:30", "29 01:30", "30 00:30"]),
+        (BERLIN, datetime(2026, 10, 23, 12, tzinfo=UTC), ["24 00:30", "25 00:30", "26 01:30"]),
+        # New York 2026-03-08 and 2026-11-01
+        (NEW_YORK, datetime(2026, 3, 6, 12, tzinfo=UTC), ["07 07:30", "08 07:30", "09 06:30"]),
+        (NEW_YORK, datetime(2026, 10, 30, 12, tzinfo=UTC), ["31 06:30", "01 07:30", "02 07:30"]),
+    ],
+)
+def test_half_past_two_comes_once_a_day_also_when_the_clock_skips_or_doubles_it(zone, start, wanted):
+    found = nights("30 2 * * *", zone, start, 3)
+    assert [f"{night:%d %H:%M}" for night in found] == wanted
+
+
+def test_an_hour_that_new_york_has_twice_counts_once():
+    found = nights("30 1 * * *", NEW_YORK, datetime(2026, 10, 30, 12, tzinfo=UTC), 3)
+    assert [f"{night:%d %H:%M}" for night in found] == ["31 05:30", "01 05:30", "02 06:30"]
+
+
+def test_four_o_clock_is_four_o_clock_in_winter_and_in_summer():
+    found = nights("0 4 * * *", BERLIN, datetime(2026, 3, 27, 12, tzinfo=UTC), 4)
+    assert {night.astimezone(BERLIN).strftime("%H:%M") for night in found} == {"04:00"}
+    assert len(found) == 4
+
+
+def test_an_hour_line_runs_each_hour_of_a_plain_day():
+    assert len(nights("0 * * * *", BERLIN, datetime(2026, 6, 1, tzinfo=UTC), 1)) == 24
+
+
+def test_the_next_night_is_after_now_and_the_last_before_it():
+    clock = WallClock("0 4 * * *", BERLIN)
+    now = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)  # exactly 04:00 there
+    assert clock.last(now, CATCH_UP) == now
+    assert clock.next(now) == now + timedelta(days=1)
+    assert clock.last(now - timedelta(seconds=1), timedelta(hours=1)) is None
+
+
+def test_a_bad_line_is_named():
+    with pytest.raises(SettingsError, match="TWIN_SCHEDULE__NIGHTLY"):
+        WallClock("at four", BERLIN)
+
+
+def test_days_of_the_week_are_crons():
+    assert named_days("0 4 * * 0") == "0 4 * * sun"
+    assert named_days("0 4 * * 1-5") == "0 4 * * mon-fri"
+    assert named_days("*/10 4 * * */2") == "*/10 4 * * */2"

@@ -1,0 +1,75 @@
+"""Nights against a Telegram in which people go on writing: real chats, whose last messages are held back and said later."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cli_scene import answers_for, sign_in_code, start_twin, twin
+
+from sandbox.samples import OWNER_ID, add_bot, dump_world, load_chitchat
+from sandbox.world import World
+
+
+@dataclass(frozen=True)
+class Said:
+    sender: int
+    receiver: int
+    text: str
+
+
+def save_chats(path: Path, *, contacts: Sequence[int], later: int) -> list[Said]:
+    """A world file with the sample owner's chats with the contacts of these ranks; what was said last is given back instead."""
+    whole = World()
+    sample = load_chitchat(whole)
+    people = {sample.contact_ids[rank] for rank in contacts}
+    lines = [m for m in whole.messages.values() if isinstance(m.chat, frozenset) and m.other(OWNER_ID) in people and not m.service]
+    lines.sort(key=lambda m: (m.date, m.uid))
+    old, new = lines[:-later], lines[-later:]
+    world = World()
+    for account in (OWNER_ID, *sorted(people)):
+        world.add_account(whole.account(account))
+    add_bot(world)
+    moved = int(world.clock()) - 3 * 86_400 - old[-1].date  # three days ago, so that what comes now is a new conversation
+    for m in old:
+        receiver = m.other(OWNER_ID) if m.sender_id == OWNER_ID else OWNER_ID
+        world.send(m.sender_id, receiver, m.text, date=m.date + moved, silent=True)
+    dump_world(world, path, owner_id=OWNER_ID)
+    return [Said(m.sender_id, m.other(OWNER_ID) if m.sender_id == OWNER_ID else OWNER_ID, m.text) for m in new]
+
+
+def shuffled(said: Sequence[Said], seed: int = 1) -> list[Said]:
+    """The same people, as many words, no sense: all words of all messages drawn anew."""
+    words = [word for line in said for word in line.text.split()]
+    random.Random(seed).shuffle(words)
+    rows = []
+    for line in said:
+        count = len(line.text.split())
+        rows.append(Said(line.sender, line.receiver, " ".join(words[:count])))
+        words = words[count:]
+    return rows
+
+
+def say(sandbox: dict[str, Any], said: Sequence[Said]) -> None:
+    """Send them now, in order."""
+    with httpx.Client(base_url=sandbox["page"], timeout=30) as page:
+        for line in said:
+            page.post("/api/send", json={"from": line.sender, "to": line.receiver, "text": line.text}).raise_for_status()
+
+
+def settle(sandbox: dict[str, Any], data: Path, folder: Path) -> None:
+    """Sign the owner in, collect, and let everybody consent."""
+    process = start_twin("init", "--non-interactive", "--accept-terms", "--data", data, cwd=folder, env=dict(os.environ))
+    _, err = process.communicate(sign_in_code(sandbox) + "\n", timeout=120)
+    assert process.returncode == 0, err
+    assert twin("collect", "--json").code == 0
+    assert twin("contacts", "--all", "--consent", "given", "--words", "yes, do", "--yes").code == 0
+
+
+def surroundings(sandbox: dict[str, Any]) -> dict[str, str]:
+    return answers_for(sandbox)
