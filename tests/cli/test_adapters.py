@@ -10,7 +10,6 @@ from cli_scene import AT, keep_adapter, on_store, twin
 from fakes import FakeGenerator
 
 from twin.cli.following import Follower
-from twin.cli.stages import refusal
 from twin.errors import ModelError
 from twin.store import adapters, open_store
 
@@ -56,25 +55,6 @@ def test_an_adapter_that_is_not_whole_does_not_go_live(data: Path) -> None:
 def test_the_table_shows_figures_beside_the_base_models(data: Path) -> None:
     keep_adapter(data, "one")
     assert "3.500 (4.000)" in twin("adapters", "--data", data).out
-
-
-FINE = {"loss": 3.5, "context_choice": 0.8, "context_choice_error": 0.03, "distinct": 0.9, "distinct_error": 0.04}
-
-
-@pytest.mark.parametrize(
-    ("candidate", "why"),
-    [
-        ({"loss": 3.4}, None),
-        ({"loss": 3.5}, "its loss"),
-        ({"loss": 3.6}, "its loss"),
-        ({"loss": 3.4, "context_choice": 0.77}, None),  # within the two errors together
-        ({"loss": 3.4, "context_choice": 0.70}, "its context choice"),
-        ({"loss": 3.0, "distinct": 0.5}, "its distinct"),
-    ],
-)
-def test_the_gate(candidate: dict[str, float], why: str | None) -> None:
-    said = refusal(FINE | candidate, FINE)
-    assert said is None if why is None else (said or "").startswith(why)
 
 
 def test_an_engine_follows_the_pointer(data: Path) -> None:

@@ -55,7 +55,7 @@ def test_from_messages_to_a_live_adapter(talked: Path) -> None:
     assert on_store(talked, runs.newest).detail == {"adapter": name}
 
     evaluated = twin("evaluate", "--items", "5", "--json").document
-    assert list(evaluated["figures"]) == ["base", name]
+    assert list(evaluated["figures"]) == ["base", name, "owner"]
     assert evaluated["states"] == {name: "candidate"}
     listed = twin("adapters", "--json").document["adapters"][0]
     assert listed["metrics"]["holdout"]["adapter"]["loss"] == evaluated["figures"][name]["loss"]
@@ -121,7 +121,7 @@ def test_a_whole_night_against_a_telegram(tmp_path: Path, data: Path, tiny: Path
         assert ran.code == 0, ran.err + ran.out
         outcome = ran.document
         assert outcome["new_messages"] == 0
-        assert set(outcome["figures"]) == {"base", outcome["adapter"]}
+        assert set(outcome["figures"]) == {"base", outcome["adapter"], "owner"}
         assert outcome["figures"][outcome["adapter"]]["loss"] < outcome["figures"]["base"]["loss"]
         active = twin("adapters", "--json").document["active"]
         assert active == (outcome["adapter"] if outcome["promoted"] else None)
@@ -132,8 +132,9 @@ def test_a_whole_night_against_a_telegram(tmp_path: Path, data: Path, tiny: Path
 
 @pytest.mark.slow
 def test_the_bot_gets_a_nights_failure_as_one_line(talked: Path) -> None:
+    from bot.retraining import Night
     from twin.cli.commands.run import _nightly
     from twin.cli.folder import open_folder
 
     with pytest.raises(TwinError, match=r"SECRET_KEY|signed in"):
-        asyncio.run(_nightly(open_folder(None), full=False))
+        asyncio.run(_nightly(open_folder(None), Night()))
