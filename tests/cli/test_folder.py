@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cli_scene import on_store, twin
 
-from twin.cli.folder import current_dataset, open_folder, training, transact, utc_now
-from twin.errors import InputError, TwinError
+from twin.cli.folder import current_dataset, is_training, open_folder, training, transact, utc_now
+from twin.errors import FloodError, InputError, TwinError
 from twin.store import runs
 
 HOLD = """
@@ -20,6 +20,18 @@ from twin.cli.folder import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
+"""
+
+RUN = """
+import pathlib, sys, threading
+from twin.cli.folder import open_folder, training
+try:
+    with training(open_folder(pathlib.Path(sys.argv[1])), "train") as run:
+        run.stage("train")
+        print("running", flush=True)
+        threading.Event().wait(60)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
 """
 
 
@@ -49,6 +61,40 @@ def test_a_run_that_ends_badly_says_so_without_anybodys_words(data: Path, error:
     assert (newest(data).state, newest(data).error) == (state, said)
     with training(open_folder(data), "full"):
         pass  # the lock is free again
+
+
+def test_a_run_that_failed_says_in_which_way(data: Path) -> None:
+    for error, detail in (
+        (FloodError(3700), {"failure": "FloodError", "wait_seconds": 3700}),
+        (InputError("There is nothing to learn from."), {"failure": "InputError"}),
+        (ValueError("meet me at the harbour"), {"failure": "ValueError"}),
+    ):
+        with pytest.raises(type(error)), training(open_folder(data), "nightly"):
+            raise error
+        assert newest(data).detail == detail
+
+
+def test_a_run_that_is_asked_to_stop_ends_as_with_ctrl_c_wherever_it_runs(data: Path) -> None:
+    settings = open_folder(data)
+    assert not is_training(settings)
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(data)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "running\n"
+    assert is_training(settings)
+    asked = transact(settings, lambda connection: runs.ask_to_stop(connection, utc_now()))
+    assert asked
+    assert process.communicate(timeout=60)[0] == "stopped\n"
+    assert (newest(data).state, newest(data).run_id) == ("cancelled", asked.run_id)
+    assert not is_training(settings)
+
+
+def test_a_night_that_is_done_is_not_played_again(data: Path) -> None:
+    settings, night = open_folder(data), utc_now()
+    with training(settings, "nightly", trigger="schedule", night_at=night):
+        pass
+    with pytest.raises(InputError, match="done already"), training(settings, "nightly", trigger="schedule", night_at=night):
+        pass
+    assert newest(data).state == "done"
 
 
 def test_a_run_that_was_killed_is_found_by_the_next_one(data: Path) -> None:

@@ -398,7 +398,44 @@ async def test_the_first_schema_with_runs_in_it_becomes_the_newest(tmp_path):
     await store.dispose()
     assert run
     assert (run.run_id, run.detail) == ("r1", {"adapter": "a"})
-    assert (run.trigger, run.night_at, run.progress, run.told) == ("terminal", None, {}, "ended")
+    assert (run.trigger, run.night_at, run.progress, run.told, run.stop_asked_at) == ("terminal", None, {}, "ended", None)
+
+
+async def test_a_night_that_is_done_is_not_begun_again_whoever_tries(store):
+    async with store.begin() as connection:
+        await runs.begin(connection, "r1", "nightly", NOW, trigger="schedule", night_at=NOW)
+        await runs.begin(connection, "r2", "nightly", NOW, trigger="schedule", night_at=NOW)
+        assert [(run.run_id, run.state, run.error) for run in await runs.of_night(connection, NOW)] == [
+            ("r2", "running", None),
+            ("r1", "failed", runs.INTERRUPTED),
+        ]
+        await runs.end(connection, "r2", "done", NOW)
+        with pytest.raises(InputError, match="done already"):
+            await runs.begin(connection, "r3", "nightly", NOW, trigger="schedule", night_at=NOW)
+        await runs.begin(connection, "r4", "nightly", NOW)  # of no night: whenever somebody likes
+
+
+async def test_what_goes_on_can_be_asked_to_stop_and_what_died_can_be_buried(store):
+    async with store.begin() as connection:
+        assert await runs.ask_to_stop(connection, NOW) is None
+        await runs.begin(connection, "r1", "train", NOW)
+        assert not await runs.is_asked_to_stop(connection, "r1")
+        asked = await runs.ask_to_stop(connection, NOW)
+        assert asked
+        assert asked.run_id == "r1"
+        assert await runs.is_asked_to_stop(connection, "r1")
+        await runs.bury(connection, "r1")
+        buried = await runs.get(connection, "r1")
+        assert buried
+        assert (buried.state, buried.error, buried.ended_at) == ("failed", runs.INTERRUPTED, NOW)
+        assert await runs.ask_to_stop(connection, NOW) is None
+
+
+async def test_an_attempt_that_never_had_a_row_of_its_own_counts_too(store):
+    async with store.begin() as connection:
+        await runs.add_failed(connection, "r1", NOW, trigger="schedule", night_at=NOW, error="No such file.", failure="TwinError")
+        (run,) = await runs.of_night(connection, NOW)
+        assert (run.kind, run.state, run.error, run.detail) == ("nightly", "failed", "No such file.", {"failure": "TwinError"})
 
 
 async def test_a_full_night_starts_the_count_anew(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.cli.logs import log_to
-from twin.errors import TwinError
+from twin.errors import FloodError, TwinError
 from twin.settings import Settings, load_settings
 from twin.store import facts, open_store, runs
 
@@ -25,6 +26,7 @@ Result = TypeVar("Result")
 
 BEAT_SECONDS = 15.0
 WRITE_SECONDS = 2.0
+TRIES, TRY_SECONDS = 5, 0.05  # for the lock
 DATASET = "dataset"  # the fact that names the dataset built last
 
 
@@ -81,6 +83,7 @@ class Training:
         self._told: tuple[float, float | None, str] = (0.0, None, "")
         self._wake = threading.Event()
         self._ended = False
+        self._interrupted = False
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def stage(self, name: str) -> None:
@@ -123,6 +126,10 @@ class Training:
                         written, written_at = told, time.monotonic()
                     if ended:
                         return
+                    async with store.connect() as connection:
+                        if not self._interrupted and await runs.is_asked_to_stop(connection, self.run_id):
+                            self._interrupted = True
+                            os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C here would: the main thread ends in order
                     await asyncio.to_thread(self._wake.wait, WRITE_SECONDS)
                     self._wake.clear()
             finally:
@@ -133,8 +140,11 @@ class Training:
 
 @contextmanager
 def training(settings: Settings, kind: str, *, trigger: str = "terminal", night_at: datetime | None = None) -> Iterator[Training]:
-    """Hold the lock and keep the run's row. Raises TwinError if another training is going on."""
-    with locked(settings.data / "training.lock"):
+    """Hold the lock and keep the run's row. Raises TwinError if another training is going on, or that night is done already.
+
+    Whoever sets `stop_asked_at` in the row ends it as Ctrl-C does.
+    """
+    with locked(lock_path(settings)):
         run = Training(settings, f"{utc_now():%Y%m%d-%H%M%S}-{token_hex(3)}")
         transact(settings, lambda connection: runs.begin(connection, run.run_id, kind, utc_now(), trigger=trigger, night_at=night_at))
 
@@ -145,9 +155,11 @@ def training(settings: Settings, kind: str, *, trigger: str = "terminal", night_
             with run:
                 yield run
         except TwinError as exc:
+            run.detail |= {"failure": type(exc).__name__} | ({"wait_seconds": exc.seconds} if isinstance(exc, FloodError) else {})
             end("failed", str(exc))
             raise
         except Exception as exc:
+            run.detail["failure"] = type(exc).__name__
             end("failed", type(exc).__name__)  # its message may quote what somebody wrote
             raise
         except BaseException:
@@ -156,19 +168,42 @@ def training(settings: Settings, kind: str, *, trigger: str = "terminal", night_
         end("done")
 
 
+def lock_path(settings: Settings) -> Path:
+    return settings.data / "training.lock"
+
+
+def is_training(settings: Settings) -> bool:
+    """Whether a process holds the lock."""
+    with lock_path(settings).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """The kernel frees the lock with the process, so a crash leaves nothing to clean up."""
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise TwinError(
-                f"Another training is going on (process {holder}).", mend="Wait for it, or stop it with Ctrl-C there."
-            ) from None
+                f"Another training is going on (process {holder}).", mend="Wait for it, or stop it with Ctrl-C there or /retrain stop."
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> bool:
+    """A few tries: somebody may be looking whether it is held, which holds it for an instant."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(TRY_SECONDS)
+    return False

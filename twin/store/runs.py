@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.errors import InputError
 from twin.store.tables import runs
 
 Ended = Literal["done", "failed", "cancelled"]
@@ -17,7 +18,9 @@ INTERRUPTED = "It was interrupted."
 
 @dataclass(frozen=True)
 class Run:
-    """`progress` is {"stage", "done", "total", "note", "stages": [{"name", "seconds"}]}; `detail` holds the outcome of one that ended."""
+    """`progress` is {"stage", "done", "total", "note", "stages": [{"name", "seconds"}]}. `detail` says of one that ended what came
+    of it ("outcome", "line", "adapter", ...), or in which way it failed ("failure": the error's name, "wait_seconds").
+    `night_at` names the attempts at one night: the instant of the schedule, or of the owner's word."""
 
     run_id: str
     kind: str  # nightly | train
@@ -32,7 +35,8 @@ class Run:
     night_at: datetime | None
     progress: dict[str, Any]
     message_id: int | None
-    told: str  # "" | live | ended
+    told: str  # "" | live | card (its answers are still to be shown) | ended
+    stop_asked_at: datetime | None
 
 
 COLUMNS = tuple(getattr(runs.c, name) for name in Run.__dataclass_fields__)
@@ -41,7 +45,12 @@ COLUMNS = tuple(getattr(runs.c, name) for name in Run.__dataclass_fields__)
 async def begin(
     connection: AsyncConnection, run_id: str, kind: str, at: datetime, *, trigger: str = "terminal", night_at: datetime | None = None
 ) -> None:
-    """Start a run. Call it holding the training lock: whatever still says `running` was interrupted then."""
+    """Start a run. Call it holding the training lock: whatever still says `running` was interrupted then.
+
+    Raises InputError if that night is done already: somebody else was quicker.
+    """
+    if night_at and any(run.state == "done" for run in await of_night(connection, night_at)):
+        raise InputError("This night is done already.", mend="`twin nightly` runs one whenever you like.")
     await connection.execute(
         update(runs).where(runs.c.state == "running").values(state="failed", ended_at=runs.c.heartbeat_at, error=INTERRUPTED)
     )
@@ -61,6 +70,38 @@ async def end(
     await connection.execute(
         update(runs).where(runs.c.run_id == run_id).values(state=state, ended_at=at, heartbeat_at=at, detail=detail or {}, error=error)
     )
+
+
+async def ask_to_stop(connection: AsyncConnection, at: datetime) -> Run | None:
+    """Ask the run that goes on to end, whoever started it; its process looks for it. None if none goes on."""
+    run = next((run for run in await recent(connection) if run.state == "running"), None)
+    if run:
+        await connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(stop_asked_at=at))
+    return run
+
+
+async def is_asked_to_stop(connection: AsyncConnection, run_id: str) -> bool:
+    query = select(runs.c.stop_asked_at).where(runs.c.run_id == run_id)
+    return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
+async def bury(connection: AsyncConnection, run_id: str) -> None:
+    """Say of a run whose process is gone that it is over."""
+    dead = (runs.c.run_id == run_id) & (runs.c.state == "running")
+    await connection.execute(update(runs).where(dead).values(state="failed", ended_at=runs.c.heartbeat_at, error=INTERRUPTED))
+
+
+async def add_failed(
+    connection: AsyncConnection, run_id: str, at: datetime, *, trigger: str, night_at: datetime, error: str, failure: str
+) -> None:
+    """Keep an attempt that failed before it had a row, so that it counts as one."""
+    values = {"run_id": run_id, "kind": "nightly", "state": "failed", "started_at": at, "heartbeat_at": at, "ended_at": at}
+    await connection.execute(runs.insert().values(**values, trigger=trigger, night_at=night_at, error=error, detail={"failure": failure}))
+
+
+async def recent(connection: AsyncConnection, limit: int = 20) -> list[Run]:
+    """The newest of any kind, newest first."""
+    return await _find(connection, select(*COLUMNS), limit)
 
 
 async def newest(connection: AsyncConnection, kind: str | None = None) -> Run | None:

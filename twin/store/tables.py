@@ -214,7 +214,8 @@ runs = Table(
     Column("night_at", UtcDateTime, index=True),  # the instant that the schedule named
     Column("progress", JSON, nullable=False, server_default="{}"),  # see twin.cli.folder.Training
     Column("message_id", BigInteger),  # what follows it in the owner's chat with the bot
-    Column("told", String(8), nullable=False, server_default=""),  # what that is: "" nothing yet | live | ended
+    Column("told", String(8), nullable=False, server_default=""),  # what that is: "" nothing yet | live | card | ended
+    Column("stop_asked_at", UtcDateTime),  # somebody wants it to end; its process looks here
 )
 
 # LoRA weights for one base model, an immutable folder. At most one is active; none: the base model answers.
