@@ -22,10 +22,9 @@ from twin.store import adapters, facts, open_store
 from twin.store.adapters import Adapter
 
 if TYPE_CHECKING:
-    from trainer.gate import Verdict
-
     from trainer.collect import CollectReport
     from trainer.dataset import DatasetReport
+    from trainer.gate import Verdict
 
 Figures = dict[str, dict[str, Any]]
 Listener = Callable[[dict[str, Any]], None]  # told the events of twin.cli.worker
@@ -141,13 +140,12 @@ def register(settings: Settings, folder: Path) -> Adapter:
     manifest = read_adapter(folder)
 
     async def work(connection: Any) -> Adapter:
-        active = await adapters.active(connection)
         await adapters.add(
             connection,
             name=folder.name,
             path=folder,
             base_model=manifest["base"]["name"],
-            parent=active.name if active and active.name != folder.name else None,
+            parent=manifest.get("parent"),  # none of a full run, whatever is active
             dataset_hash=manifest["dataset"],
             metrics={"training": manifest["metrics"]},
             dialog_ids=manifest["dialog_ids"],
