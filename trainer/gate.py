@@ -1,8 +1,8 @@
 """May this candidate go live? Figures of trainer.evaluate in, a verdict with every number and its threshold out.
 
 Where an error is named it is two standard errors, of the difference: of each item's own difference where both models were
-asked the same (which is far tighter), else of both figures together. With ten checks one standard error would refuse most
-candidates that are as good as what they replace.
+asked the same (which is far tighter than two separate errors), else of both figures together. With thirteen checks one
+standard error would refuse most candidates that are as good as what they replace.
 """
 
 from __future__ import annotations
@@ -17,11 +17,23 @@ from twin.settings import Gate
 
 ERRORS = 2.0  # standard errors
 FEWEST_ANCHORS = 5
+WORDS = {
+    "context_choice": "it fits replies to what they answer",
+    "distinct": "its answers to different messages differ",
+    "style_length": "its answers are as long as yours",
+    "style_case": "it uses capitals as you do",
+    "style_punctuation": "it ends and parts sentences as you do",
+    "style_emoji": "it uses emoji as you do",
+    "style_burst": "it splits answers into messages as you do",
+    "style_vocabulary": "its words are yours",
+    "style_authorship": "its answers pass for yours",
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """`candidate` and `live` are the figure's values (live: what it is held against); `threshold` is the worst value that passes."""
+    """`candidate` and `live` are the figure's values (live: the base model's if no adapter is); `threshold` is the worst value
+    that passes; `error` is what a difference may be by chance. None: it was not measured, or plays no part."""
 
     name: str
     candidate: float | None
@@ -29,6 +41,7 @@ class Check:
     threshold: float | None
     holds: bool
     why: str
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,84 +55,80 @@ class Verdict:
 
 def judge(figures: Mapping[str, Mapping[str, Any]], *, candidate: str, live: str | None, gate: Gate, new_targets: int) -> Verdict:
     """Hold the candidate's figures against the live adapter's; None: no adapter is live, so only the base is to beat."""
-    new, old, base, owner = figures[candidate], figures[live or "base"], figures["base"], figures["owner"]
-    loss = _loss(new, old, gate, new_targets)
+    new, old = figures[candidate], figures[live or "base"]
+    rival = live or "the base model"
+    gain, error = _gain(new["items"], old["items"])
+    styles = [f"style_{m}" for m in MEASURES if f"style_{m}" in new and f"style_{m}" in old]
     checks = (
-        loss,
-        _anchor(new, old, beaten=(old["loss"] - new["loss"]) >= gate.margin),
-        _context_choice(new, old),
-        _no_fall("distinct", "different answers to different messages", new, old),
-        *(_no_fall(f"style_{m}", f"{m} like yours", new, old) for m in MEASURES if f"style_{m}" in new and f"style_{m}" in old),
-        _generic(new, base, gate),
-        _verbatim(new, owner),
+        _loss(new, old, rival, gate, gain, error, new_targets),
+        _anchor(new, old, rival, better=gain >= gate.margin),
+        *(_no_fall(name, new, old, rival, live or "base") for name in ("context_choice", "distinct", *styles)),
+        _generic(new, old, figures["base"], gate),
+        _verbatim(new, old, figures["owner"]),
     )
     failed = [check for check in checks if not check.holds]
-    against = live or "the base model"
     if failed:
-        return Verdict(False, checks, f"{candidate} does not go live, {against} stays: {'; '.join(check.why for check in failed)}.")
-    gain = old["loss"] - new["loss"]
-    better = (
-        f"{gain:.3f} nats a token better than {against}"
-        if gain >= gate.margin
-        else f"no worse than {against}, with {new_targets} new replies"
-    )
-    return Verdict(True, checks, f"{candidate} passes: {better}, and nothing else fell.")
+        return Verdict(False, checks, f"{candidate} does not go live, {rival} stays: {'; '.join(check.why for check in failed)}.")
+    better = f"{gain:.3f} nats a token better than {rival} on replies that neither has seen"
+    as_good = f"no worse than {rival} on replies that neither has seen, with {new_targets:,} new ones learned"
+    return Verdict(True, checks, f"{candidate} passes: {better if gain >= gate.margin else as_good}, and it lost nothing else.")
 
 
-def _loss(new: Mapping[str, Any], old: Mapping[str, Any], gate: Gate, new_targets: int) -> Check:
-    gain, error = _gain(new["items"], old["items"])
-    worst = old["loss"] + error if new_targets else old["loss"] - gate.margin
-    holds = gain >= gate.margin or (new_targets > 0 and gain >= -error)
-    said = f"on unseen replies its loss is {new['loss']:.3f}, the live one's {old['loss']:.3f} (error of the difference {error:.3f})"
-    return Check("loss", new["loss"], old["loss"], round(max(worst, old["loss"] - gate.margin), 4), holds, said)
+def _loss(new: Mapping[str, Any], old: Mapping[str, Any], rival: str, gate: Gate, gain: float, error: float, new_targets: int) -> Check:
+    worst = round(old["loss"] + error if new_targets > 0 else old["loss"] - gate.margin, 4)
+    asked = "no worse is asked" if new_targets > 0 else f"nothing new was learned, so {gate.margin} less is asked"
+    said = f"on replies that neither has seen its loss is {new['loss']:.3f}, that of {rival} {old['loss']:.3f} ±{error:.3f}; {asked}"
+    return Check("loss", new["loss"], old["loss"], worst, new["loss"] <= worst, said, round(error, 4))
 
 
-def _anchor(new: Mapping[str, Any], old: Mapping[str, Any], *, beaten: bool) -> Check:
-    if min(len(new["anchors"]), len(old["anchors"])) < FEWEST_ANCHORS:
-        said = "there are too few older conversations to tell whether it forgets" + (
-            "" if beaten else ", so it must be better, not only no worse"
-        )
-        return Check("anchor_loss", new.get("anchor_loss"), old.get("anchor_loss"), None, beaten, said)
-    gain, error = _gain(new["anchors"], old["anchors"])
-    said = f"on older conversations its loss is {new['anchor_loss']:.3f}, the live one's {old['anchor_loss']:.3f} (error {error:.3f})"
-    return Check("anchor_loss", new["anchor_loss"], old["anchor_loss"], round(old["anchor_loss"] + error, 4), gain >= -error, said)
+def _anchor(new: Mapping[str, Any], old: Mapping[str, Any], rival: str, *, better: bool) -> Check:
+    count = len(new["anchors"])
+    if count < FEWEST_ANCHORS:
+        said = f"{count} replies of older conversations are too few to say whether it forgets"
+        said += "" if better else ", so on newer ones it has to be better, not only no worse"
+        return Check("anchor_loss", new.get("anchor_loss"), old.get("anchor_loss"), None, better, said)
+    error = _gain(new["anchors"], old["anchors"])[1]
+    worst = round(old["anchor_loss"] + error, 4)
+    holds = new["anchor_loss"] <= worst
+    said = f"on older conversations its loss is {new['anchor_loss']:.3f}, that of {rival} {old['anchor_loss']:.3f} ±{error:.3f}"
+    said += "" if holds else ": it forgets"
+    return Check("anchor_loss", new["anchor_loss"], old["anchor_loss"], worst, holds, said, round(error, 4))
 
 
-def _context_choice(new: Mapping[str, Any], old: Mapping[str, Any]) -> Check:
-    """The same items, so the error counts only those on which the two part."""
-    differences = [int(a[2]) - int(b[2]) for a, b in zip(new["items"], old["items"], strict=True)]
-    n = len(differences)
-    mean = sum(differences) / n
-    error = ERRORS * math.sqrt(sum((d - mean) ** 2 for d in differences)) / n
-    said = f"it chooses the right context for {new['context_choice']:.2f}, the live one for {old['context_choice']:.2f} (error {error:.2f})"
-    return Check(
-        "context_choice", new["context_choice"], old["context_choice"], round(old["context_choice"] - error, 4), mean >= -error, said
-    )
+def _no_fall(name: str, new: Mapping[str, Any], old: Mapping[str, Any], rival: str, live: str) -> Check:
+    error = ERRORS * _difference_error(name, new, old, live)
+    worst = round(old[name] - error, 4)
+    holds = new[name] >= worst
+    said = f"{WORDS[name]}: {new[name]:.2f}, {rival} {old[name]:.2f} ±{error:.2f}" + ("" if holds else ", so it fell")
+    return Check(name, new[name], old[name], worst, holds, said, round(error, 4))
 
 
-def _no_fall(name: str, words: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Check:
-    error = ERRORS * math.hypot(new[f"{name}_error"], old[f"{name}_error"])
-    said = f"{words}: {new[name]:.2f}, the live one's {old[name]:.2f} (error {error:.2f})"
-    return Check(name, new[name], old[name], round(old[name] - error, 4), new[name] >= old[name] - error, said)
+def _difference_error(name: str, new: Mapping[str, Any], old: Mapping[str, Any], live: str) -> float:
+    if name == "context_choice":  # only those items count on which the two part; if neither were better, each by a coin
+        differences = [int(a[2]) - int(b[2]) for a, b in zip(new["items"], old["items"], strict=True)]
+        return math.sqrt(sum(d * d for d in differences)) / len(differences)
+    both: dict[str, float] = new.get("difference_errors", {}).get(live, {})
+    return both[name] if name in both else math.hypot(new[f"{name}_error"], old[f"{name}_error"])
 
 
-def _generic(new: Mapping[str, Any], base: Mapping[str, Any], gate: Gate) -> Check:
+def _generic(new: Mapping[str, Any], old: Mapping[str, Any], base: Mapping[str, Any], gate: Gate) -> Check:
     mine, floor = new["generic_loss"], base["generic_loss"]
-    most = floor + gate.generic_rise
-    said = f"on general text its loss is {mine:.3f}, the base model's {floor:.3f}; at most {most:.3f} is allowed"
-    return Check("generic_loss", mine, floor, round(most, 4), mine <= most, said)
+    most = round(floor + gate.generic_rise, 4)
+    said = f"on general text its loss is {mine:.3f}, that of the base model {floor:.3f}; at most {most:.3f} is allowed"
+    return Check("generic_loss", mine, old["generic_loss"], most, mine <= most, said)
 
 
-def _verbatim(new: Mapping[str, Any], owner: Mapping[str, Any]) -> Check:
-    """He repeats himself too, and one answer more or less is chance."""
+def _verbatim(new: Mapping[str, Any], old: Mapping[str, Any], owner: Mapping[str, Any]) -> Check:
+    """The owner repeats himself too, and one answer more or less is chance."""
     n, own = new["verbatim_of"], owner["verbatim"]
-    most = max(own + ERRORS * math.sqrt(own * (1 - own) / n), 1 / n)
-    said = f"{new['verbatim_count']} of {n} likeliest answers are trained replies word for word; {most:.2f} of them are allowed"
-    return Check("verbatim", new["verbatim"], own, round(most, 4), new["verbatim"] <= most, said)
+    error = ERRORS * math.sqrt(own * (1 - own) / n)
+    most = max(1, math.floor((own + error) * n + 1e-9))
+    said = f"{new['verbatim_count']} of its {n} likeliest answers are learned replies word for word; {most} are allowed"
+    return Check("verbatim", new["verbatim"], old.get("verbatim"), round(most / n, 4), new["verbatim_count"] <= most, said, round(error, 4))
 
 
 def _gain(new: Sequence[Sequence[Any]], old: Sequence[Sequence[Any]]) -> tuple[float, float]:
-    """How many nats a token the new one is better on the same items, and the error of that."""
+    """How many nats a token the new one is better on the same items, and the error of that (of a ratio of sums)."""
     tokens = sum(a[0] for a in new)
     gain = sum(b[1] - a[1] for a, b in zip(new, old, strict=True)) / tokens
     spread = sum((b[1] - a[1] - gain * a[0]) ** 2 for a, b in zip(new, old, strict=True))

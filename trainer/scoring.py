@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer.examples import Example
+from trainer.instructions import Talk
 from twin.generator import Sampling
 from twin.turns import Renderer, Turn
 
 CONTEXTS = 5
 CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
-ANSWERS_AT_ONCE = 25
-ROWS_AT_ONCE = 8
+TALKS, TALK_TOKENS = 80, 512
+ANSWERS_AT_ONCE = 64
+TOKENS_AT_ONCE = 1024  # padded; the logits of as many are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,28 @@ class Item:
 
 def choose_items(holdout: Sequence[Example], renderer: Renderer, items: int) -> list[Item]:
     """Held-out replies spread evenly over all chats and all times, the same ones at each call. Contexts are cut at their
-    far end, between turns; a message longer than the limit stands alone."""
-    every = []
-    for example in holdout:
-        for target in example.targets:
-            start, used = target - 1, renderer.count(example.turns[target - 1])
-            while start > 1 and used + renderer.count(example.turns[start - 1]) <= CONTEXT_TOKENS:
-                start -= 1
-                used += renderer.count(example.turns[start])
-            every.append(Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target]))
-    return spread(every, items)
+    far end, between turns; a message longer than the limit stands alone. Only what is chosen is tokenised."""
+    return [_item(example, target, renderer) for example, target in spread([(e, target) for e in holdout for target in e.targets], items)]
 
 
-def spread(every: Sequence[Item], wanted: int) -> list[Item]:
+def _item(example: Example, target: int, renderer: Renderer) -> Item:
+    start, used = target - 1, renderer.count(example.turns[target - 1])
+    while start > 1 and used + renderer.count(example.turns[start - 1]) <= CONTEXT_TOKENS:
+        start -= 1
+        used += renderer.count(example.turns[start])
+    return Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target])
+
+
+def choose_talks(talks: Sequence[Talk], renderer: Renderer) -> list[Talk]:
+    """General instructions to be scored: those that are short enough, spread over the file; a file may be large."""
+    return spread([talk for talk in spread(talks, 2 * TALKS) if sum(map(renderer.count, talk)) <= TALK_TOKENS], TALKS)
+
+
+T = TypeVar("T")
+
+
+def spread(every: Sequence[T], wanted: int) -> list[T]:
+    """So many of them at even distances, the same ones at each call."""
     wanted = min(wanted, len(every))
     return [every[i * len(every) // wanted] for i in range(wanted)]
 
@@ -133,8 +144,10 @@ def own_nats(model: Any, renderer: Renderer, talks: Sequence[tuple[Turn, ...]]) 
     device = next(model.parameters()).device
     found: list[tuple[int, float]] = [(0, 0.0)] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-    for at in range(0, len(order), ROWS_AT_ONCE):
-        batch = order[at : at + ROWS_AT_ONCE]
+    while order:
+        batch = [order.pop()]  # the longest; those beside it are about as long
+        while order and (len(batch) + 1) * len(rows[batch[0]].ids) <= TOKENS_AT_ONCE:
+            batch.append(order.pop())
         longest = max(len(rows[i].ids) for i in batch)
         # What stands right of a row's end is seen by nothing that is scored.
         ids = torch.tensor([[*rows[i].ids, *[0] * (longest - len(rows[i].ids))] for i in batch], device=device)

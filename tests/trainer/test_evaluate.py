@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from dataset_scene import toy_dataset
 
 import trainer.evaluate
+import trainer.hearing
 import trainer.scoring
+from trainer import instructions
 from trainer.dataset import load_tokenizer, read_examples
 from trainer.evaluate import _loss, _share, _verbatim, evaluate
-from trainer.scoring import CONTEXTS, Item, choose_items, groups, own_nats, score_group
+from trainer.examples import Example
+from trainer.scoring import CONTEXTS, Item, choose_items, choose_talks, groups, own_nats, score_group
 from trainer.train import train
 from twin.errors import InputError, ModelError
 from twin.generator import Sampling
@@ -29,6 +33,14 @@ GREEDY = Sampling(temperature=0, max_new_tokens=4)
 def adapter(toy: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=1)
     return train(toy, tiny_base, tmp_path_factory.mktemp("adapters") / "v1.5", recipe)
+
+
+@pytest.fixture(scope="module")
+def general(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """General instructions of which one is held out."""
+    path = tmp_path_factory.mktemp("general") / "general.json"
+    path.write_text(json.dumps([{"instruction": f"Count to {i}.", "output": f"One, two, {i}."} for i in range(4)]))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -179,13 +191,15 @@ def test_replies_are_spread_over_all_chats_and_contexts_are_short(toy, renderer,
 # --- the whole of it --------------------------------------------------------------------------------------------------
 
 
-def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, tmp_path):
+def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, general, tmp_path):
     other = tmp_path / "v1.6"
     shutil.copytree(adapter, other)
     told: list[tuple[float, float | None]] = []
-    found = evaluate(
-        toy, tiny_base, [adapter, other], lambda done, total, note="": told.append((done, total)), items=7, answers=3, sampling=GREEDY
-    )
+
+    def tell(done: float, total: float | None, note: str = "") -> None:
+        told.append((done, total))
+
+    found = evaluate(toy, tiny_base, [adapter, other], tell, items=7, answers=3, sampling=GREEDY, generic=general)
     assert list(found) == ["base", "v1.5", "v1.6", "owner"]
     ceiling = found.pop("owner")
     assert ceiling["style_length"] > found["base"]["style_length"]
@@ -194,6 +208,9 @@ def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, tmp_path):
         assert figures["generic_loss"] > 0
         assert len(figures["answers"]) == 3
         assert figures["answers"][0].keys() == {"message", "owner", "answer"}
+    errors = {name: figures.pop("difference_errors") for name, figures in found.items()}
+    assert errors["v1.5"]["base"] == errors["base"]["v1.5"]
+    assert set(errors["v1.5"]["v1.6"].values()) == {0.0}
     assert found["v1.5"] == found["v1.6"]
     assert found["v1.5"]["loss"] < found["base"]["loss"] - 0.5
     assert [one["owner"] for one in found["base"]["answers"]] == [one["owner"] for one in found["v1.5"]["answers"]]
@@ -201,35 +218,87 @@ def test_base_and_adapters_side_by_side(toy, tiny_base, adapter, tmp_path):
     assert told[-1][0] == told[-1][1]
 
 
-def test_it_says_the_same_every_time_whatever_was_drawn_before(toy, tiny_base, adapter):
+def test_it_says_the_same_every_time_whatever_was_drawn_before(toy, tiny_base, adapter, general):
     import torch
 
     drawn = Sampling(max_new_tokens=5)
     torch.manual_seed(1)
-    first = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn)
+    first = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn, generic=general)
     torch.manual_seed(2)
-    assert evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn) == first
-    other = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=replace(drawn, seed=9))
+    assert evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=drawn, generic=general) == first
+    other = evaluate(toy, tiny_base, [adapter], items=5, answers=4, sampling=replace(drawn, seed=9), generic=general)
     assert other["base"]["answers"] != first["base"]["answers"]
     assert other["base"]["loss"] == first["base"]["loss"]
 
 
-def test_alone_the_base_can_be_measured_too(toy, tiny_base):
-    assert list(evaluate(toy, tiny_base, [], items=5, answers=1, sampling=GREEDY)) == ["base", "owner"]
+def test_alone_the_base_can_be_measured_too(toy, tiny_base, general):
+    assert list(evaluate(toy, tiny_base, [], items=5, answers=1, sampling=GREEDY, generic=general)) == ["base", "owner"]
 
 
-def test_who_was_asked_before_is_not_asked_again(toy, tiny_base, adapter, tmp_path, monkeypatch):
-    def ask() -> Any:
-        return evaluate(toy, tiny_base, [adapter], items=5, answers=2, sampling=GREEDY, cache=tmp_path / "kept")
+def test_who_was_asked_before_is_not_asked_again(toy, tiny_base, adapter, general, tmp_path, monkeypatch):
+    cache = tmp_path / "kept"
 
-    first = ask()
-    files = list((tmp_path / "kept").iterdir())
-    assert len(files) == 2
-    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
-    monkeypatch.setattr(trainer.evaluate, "_load", None)  # calling it would fail
-    assert ask() == first
-    monkeypatch.undo()
-    assert evaluate(toy, tiny_base, [adapter], items=6, answers=2, sampling=GREEDY, cache=tmp_path / "kept") != first
+    def ask(*adapters: Path, items: int = 5) -> Any:
+        return evaluate(toy, tiny_base, adapters, items=items, answers=2, sampling=GREEDY, generic=general, cache=cache)
+
+    first = ask(adapter)
+    assert len(list(cache.iterdir())) == 4  # of the base and the adapter what depends on the dataset, and what does not
+    assert {file.stat().st_mode & 0o777 for file in cache.iterdir()} == {0o600}
+    load = trainer.hearing._load
+    monkeypatch.setattr(trainer.hearing, "_load", None)  # calling it would fail
+    assert ask(adapter) == first
+    monkeypatch.setattr(trainer.hearing, "_load", load)
+    other = tmp_path / "v1.7"
+    shutil.copytree(adapter, other)
+    asked: list[str] = []
+    sit = trainer.hearing._sit
+    monkeypatch.setattr(trainer.hearing, "_sit", lambda *order: asked.append(order[3]) or sit(*order))
+    assert ask(adapter, other)["v1.7"]["items"] == first["v1.5"]["items"]
+    assert asked == ["v1.7"]
+    ask(adapter, items=6)
+    assert asked == ["v1.7", "base", "v1.5"]
+
+
+def test_only_the_newest_of_what_was_kept_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.hearing, "KEPT_FILES", 2)
+    for age in range(4):
+        (tmp_path / f"{age}.json").write_text("{}")
+        os.utime(tmp_path / f"{age}.json", (1e9 - age, 1e9 - age))
+    trainer.hearing._tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.json", "1.json"]
+
+
+def test_an_adapter_whose_training_went_wrong_is_named(toy, tiny_base, adapter, general, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "v9"
+    shutil.copytree(adapter, broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    save_file({name: weight * float("nan") for name, weight in weights.items()}, broken / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"v9 gives no numbers.*twin train --full"):
+        evaluate(toy, tiny_base, [broken], items=5, answers=1, generic=general)
+
+
+def test_a_file_without_held_out_instructions_is_replaced_by_ours_and_a_large_one_is_not_read_whole(renderer, general):
+    talks = instructions.held_out(None)
+    assert len(choose_talks(talks, renderer)) == len(talks)
+    assert len(choose_talks(talks * 1000, renderer)) == trainer.scoring.TALKS
+    long = (Turn("user", "word " * 600), Turn("assistant", "yes"))
+    assert choose_talks([long, *talks], renderer) == talks
+
+
+def test_of_a_long_history_only_what_is_chosen_is_tokenised(renderer):
+    encoded: list[Turn] = []
+
+    class Counting:
+        def count(self, turn: Turn) -> int:
+            encoded.append(turn)
+            return renderer.count(turn)
+
+    talk = (system_turn("Olga", "Ada"), *(Turn(role, f"{role} {i}") for i in range(500) for role in ("user", "assistant")))
+    example = Example(1, "holdout", talk, tuple(range(2, 1001, 2)), (0,) * 500)
+    assert len(choose_items([example] * 20, Counting(), 5)) == 5
+    assert len(encoded) < 5 * 40
 
 
 def test_too_small_a_holdout_is_said(tiny_base, tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ def figures(
     items = [(10, 10 * (3.5 + shift + draw.gauss(0, 0.5) + wobble.gauss(0, noise)), i < 100 * chosen) for i in range(100)]
     anchors = [(10, 10 * (3.5 + anchor + draw.gauss(0, 0.5) + wobble.gauss(0, noise))) for _ in range(60)]
     return {
-        "loss": sum(n for _, n, _ in items) / 1000,
+        "loss": round(sum(n for _, n, _ in items) / 1000, 4),
         "items": items,
-        "anchor_loss": sum(n for _, n in anchors) / 600,
+        "anchor_loss": round(sum(n for _, n in anchors) / 600, 4),
         "anchors": anchors,
         "context_choice": chosen,
         "distinct": 0.96,

@@ -50,7 +50,7 @@ def evaluate(
     screen.show(figures_table(found, states))
     if answers:
         screen.show(answers_table(found, states))
-    kept = {name: {key: value for key, value in figures.items() if key not in ("items", "anchors")} for name, figures in found.items()}
+    kept = {name: {key: value for key, value in figures.items() if key not in LISTS} for name, figures in found.items()}
     screen.result({"dataset": dataset.name, "states": states, "figures": kept})
 
 
@@ -64,6 +64,7 @@ def choose(settings: Settings, name: str | None) -> list[Adapter]:
     return [adapter for adapter in known if adapter.state == "active" or adapter.name in wanted]
 
 
+LISTS = ("items", "anchors", "difference_errors")  # what the gate needs beside the figures
 ROWS = {
     "loss": ("loss on unseen replies, nats a token", 3),
     "anchor_loss": ("loss on older conversations", 3),
