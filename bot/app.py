@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 from aiogram import Bot, Dispatcher, Router
@@ -23,8 +22,7 @@ from bot.handlers import commands, contacts, groups, modes, nights, talk, taps
 from bot.housekeeping import keep_house
 from bot.nightwatch import watch
 from bot.poller import poll
-from bot.retraining import Retrain, Retraining
-from bot.schedule import WallClock, local_zone
+from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
@@ -46,28 +44,29 @@ async def run_bot(
     retrain: Retrain,
     rollback: Rollback,
     promote: Promote,
+    is_training: IsTraining,
     on_ready: OnReady = lambda username: None,
 ) -> None:
     """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
 
     The caller opens and closes the store and the generator. `retrain(night)`, `rollback()` and `promote(name)` answer with one
-    line for the owner, or raise TwinError; `retrain` is cancelled to be stopped.
+    line for the owner, or raise TwinError; `retrain` is cancelled to be stopped. `is_training()` tells whether any process,
+    this one's or another's, holds the training lock.
     """
     if settings.owner.id is None:
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
     bells = Bells()
-    retraining = Retraining(retrain, store, bells.desk.set, bells.nights.set)
+    retraining = Retraining(retrain, store, settings, is_training=is_training, ring=bells.nights.set)
     twin = Twin(settings, store, generator, retraining, rollback, promote, settings.owner.id, bells)
-    clock = WallClock(settings.schedule.nightly, local_zone())
     bot = make_bot(settings)
     scheduler = None
     try:
-        scheduler = start_schedule(partial(retraining.look, clock, settings), clock, utc_now)
+        scheduler = start_schedule(retraining.look, retraining.clock, utc_now)
         await _run(twin, bot, on_ready)
     finally:
         if scheduler:
             scheduler.shutdown(wait=False)
-        await twin.retraining.stop()
+        await retraining.close()
         await bot.session.close()
         log.info("bot.stopped")
 

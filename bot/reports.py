@@ -21,7 +21,7 @@ def status(
     default_mode: str,
     adapter: str | None,
     outage: dict[str, Any] | None,
-    retraining: bool,
+    going_on: str | None,
     next_night: datetime,
     now: datetime,
 ) -> Text:
@@ -36,7 +36,7 @@ def status(
         ("Sends", sends),
         ("Adapter", adapter or "none, the base model answers"),
         ("Engine", failing or "answers"),
-        ("Last run", last_run(state.last_run, now) + (", a retraining is going on" if retraining else "")),
+        ("Going on", going_on) if going_on else ("Last run", last_run(state.last_run, now)),
         ("Next night", f"{next_night:%a %d %b, %H:%M}"),
     ]
     if state.set_aside:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,15 @@ FIGURES = (
     ("distinct", "Different answers", 2),
     ("style", "Style like yours", 2),
 )
-HEADS = {"promoted": "✅ A new adapter is live", "waiting": "🌓 A new adapter waits for you", "refused": "✋ The old adapter stays"}
+HEADS = {
+    "promoted": "✅ A new adapter is live",
+    "waiting": "🌓 A new adapter waits for you",
+    "refused": "✋ The old adapter stays",
+    "kept": "✋ The old adapter stays",
+    "overtaken": "✋ Overtaken by another adapter",
+    "rolled back": "↩️ Rolled back",
+    "replaced": "☑️ Another adapter is live by now",
+}
 
 
 class RunTap(CallbackData, prefix="n"):
@@ -64,47 +74,59 @@ def read_result(folder: Path) -> Result | None:
     return Result(manifest, answers, folder / "card.png")
 
 
-def live(run: Run) -> Text:
-    """The message while it runs: stages done with their time, the running one with a bar and what is left."""
+def live(run: Run, zone: tzinfo) -> Text:
+    """The message while it runs: stages done with their time, the running one with a bar and what is left, those to come."""
     told = run.progress.get("stages") or []
-    parts: list[Any] = [Bold("🌙 Tonight's run" if run.trigger == "schedule" else "🌙 Retraining"), "\n"]
+    parts: list[Any] = [Bold(_title(run, zone)), "\n"]
     for stage in told[:-1]:
         parts.append(f"✓ {STAGES.get(stage['name'], stage['name'])} · {duration(stage['seconds'])}\n")
     if told:
-        now = told[-1]
-        done, total = run.progress.get("done") or 0.0, run.progress.get("total")
-        parts += ["▸ ", Bold(STAGES.get(now["name"], now["name"]))]
-        if total:
-            share = min(1.0, done / total)
-            left = now["seconds"] * (1 - share) / share if share > 0.02 else None
+        parts += ["▸ ", Bold(STAGES.get(told[-1]["name"], told[-1]["name"]))]
+        share, left = _share(run)
+        if share is not None:
             parts.append(f"\n{bar(share)} {share:.0%}" + (f" · about {duration(left)} left" if left else ""))
         if run.progress.get("note"):
             parts += ["\n", Italic(run.progress["note"])]
+        parts += [f"\n○ {STAGES[name]}" for name in _to_come(told[-1]["name"])]
     else:
         parts.append("starting …")
     return Text(*parts)
 
 
-def ended(run: Run, line: str) -> Text:
-    """What the live message becomes when there is no card."""
-    heads = {"failed": "⚠️ The run failed", "cancelled": "⏹ The run was stopped", "done": "🌙 Nothing new"}
-    return Text(Bold(heads.get(run.state, "The run ended")), "\n", cut(line, MAX_TEXT - 64))
+def glance(run: Run) -> str:
+    """The same in a line."""
+    share, left = _share(run)
+    parts = [STAGES.get(run.stage, run.stage) or "starting", f"{share:.0%}" if share is not None else ""]
+    return ", ".join(part for part in (*parts, f"about {duration(left)} left" if left else "") if part)
 
 
-def caption(result: Result, run: Run) -> Text:
-    """Verdict and numbers; what the owner decided since stands in the row."""
-    manifest, outcome = result.manifest, run.detail.get("outcome", result.manifest["outcome"])
-    head = Bold(HEADS.get(outcome, "The old adapter stays"))
-    figures = manifest["figures"]
-    old, new = figures[manifest["parent"] or "base"], figures[manifest["adapter"]]
-    lines = []
-    for name, label, digits in FIGURES:
-        if name in old and name in new:
-            lines.append(f"{label}: {old[name]:.{digits}f} → {new[name]:.{digits}f}")
-    more = f"{manifest['new_messages']:,} new messages · {manifest['adapter']}"
-    body = "\n".join(lines)
-    line = cut(str(run.detail.get("line", manifest["line"])), MAX_CAPTION - length(body) - length(more) - 80)
-    return Text(head, "\n", line, "\n\n", body, "\n\n", Italic(more))
+def ended(run: Run, outlook: str) -> Text:
+    """What the live message becomes when there is no card. `outlook`: whether it is tried again."""
+    line = run.error if run.state == "failed" else str(run.detail.get("line") or "")
+    if run.state == "cancelled":
+        stopped = run.stop_asked_at is not None or run.trigger == "terminal"
+        head = "⏹ The run was stopped" if stopped else "⏸ The run was interrupted"
+        line = "What was finished by then is kept for the next one." if stopped else ""
+    else:
+        nothing = run.detail.get("outcome") == "nothing new"
+        head = "⚠️ The run failed" if run.state == "failed" else "🌙 Nothing new to learn" if nothing else "✓ The run is done"
+    return Text(Bold(head), *(["\n", cut(words, MAX_TEXT - 200)] if (words := line or "") else []), *(["\n", outlook] if outlook else []))
+
+
+def caption(result: Result | None, run: Run) -> Text:
+    """Verdict and numbers; what came of it since stands in the row."""
+    manifest: Mapping[str, Any] = result.manifest if result else {}
+    outcome, said = run.detail.get("outcome", manifest.get("outcome")), str(run.detail.get("line", ""))
+    verdict = str(manifest.get("line", said))
+    parts: list[Any] = [Bold(HEADS.get(str(outcome), "The old adapter stays")), "\n"]
+    if said != verdict:
+        parts += [cut(said, 200), "\n"]
+    body, more = "\n".join(_figures(manifest)), _origin(manifest, run)
+    room = MAX_CAPTION - length(Text(*parts).as_kwargs()["text"]) - length(body) - length(more) - 8
+    parts += ["\n", cut(verdict, room)]
+    if body:
+        parts += ["\n\n", body]
+    return Text(*parts, "\n\n", Italic(more))
 
 
 def keyboard(run: Run) -> InlineKeyboardMarkup | None:
@@ -139,6 +161,41 @@ def side_by_side(result: Result) -> Text:
         for label, words in lines:
             parts += ["\n", Bold(f"{label}: "), words]
     return Text(*parts)
+
+
+def _title(run: Run, zone: tzinfo) -> str:
+    if run.trigger == "schedule" and run.night_at:
+        return f"🌙 Night of {run.night_at.astimezone(zone):%a %d %b, %H:%M}"
+    return "🔄 Retraining" if run.trigger == "owner" else "🔄 Retraining, started in a terminal"
+
+
+def _to_come(stage: str) -> list[str]:
+    names = list(STAGES)
+    return [name for name in names[names.index(stage) + 1 :] if name != "promote"] if stage in names else []
+
+
+def _share(run: Run) -> tuple[float | None, float | None]:
+    """How much of the stage is done, and the seconds it still takes if it goes on like this."""
+    done, total, told = run.progress.get("done") or 0.0, run.progress.get("total"), run.progress.get("stages") or []
+    if not total:
+        return None, None
+    share = min(1.0, done / total)
+    return share, told[-1]["seconds"] * (1 - share) / share if told and 0.02 < share < 1 else None
+
+
+def _figures(manifest: Mapping[str, Any]) -> list[str]:
+    figures = manifest.get("figures", {})
+    old, new = figures.get(manifest.get("parent") or "base", {}), figures.get(manifest.get("adapter"), {})
+    shown = [(name, label, digits) for name, label, digits in FIGURES if name in old and name in new]
+    return [f"{label}: {old[name]:.{digits}f} → {new[name]:.{digits}f}" for name, label, digits in shown]
+
+
+def _origin(manifest: Mapping[str, Any], run: Run) -> str:
+    """Which adapter, from what, how long it took."""
+    came = manifest.get("new_messages")
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
+    parts = [f"{came:,} new messages" if came else "", f"took {duration(took)}", str(run.detail.get("adapter", ""))]
+    return " · ".join(part for part in parts if part)
 
 
 def bar(share: float) -> str:

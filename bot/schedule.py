@@ -14,35 +14,46 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from tzlocal import reload_localzone
 
 from twin.errors import SettingsError
 
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LOOK_SECONDS = 60  # timers stand still while a laptop sleeps: the next look after waking finds the night
+LONGEST_GAP = timedelta(hours=3)  # by which a wall clock jumps
 
 
 class WallClock:
-    """A cron line in one zone. Raises SettingsError on a line that is none."""
+    """A cron line in one zone. Raises SettingsError on a line that is none, or that names no day there is."""
 
     def __init__(self, cron: str, zone: tzinfo) -> None:
         try:
             self._trigger = CronTrigger.from_crontab(named_days(cron), timezone=UTC)  # UTC stands for the wall clock here
+            never = self._trigger.get_next_fire_time(None, datetime.now(UTC)) is None
         except ValueError as exc:
             raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY is no cron line: {cron!r}.", mend='Write for example "0 4 * * *".') from exc
+        if never:
+            raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY never comes: {cron!r}.", mend='Write for example "0 4 * * *".')
         self._zone = zone
 
     def last(self, now: datetime, within: timedelta) -> datetime | None:
         """The newest night that has come, None if there was none `within` this time."""
-        found = None
-        for night in self._from(now - within - timedelta(hours=2)):
-            if night > now:
-                break
-            found = night
-        return found if found and now - found <= within else None
+        look = timedelta(hours=1)
+        while True:  # a line of every minute must not be gone through from the start
+            look = min(look * 4, within)
+            come = [night for night in self._between(now - look, now) if now - look <= night <= now]
+            if come or look >= within:
+                return max(come, default=None)
 
     def next(self, now: datetime) -> datetime:
         """The first night that is still to come."""
-        return next(night for night in self._from(now - timedelta(hours=2)) if night > now)
+        return next(night for night in self._from(now - LONGEST_GAP) if night > now)
+
+    def _between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        for night in self._from(start - LONGEST_GAP):
+            if night > end + LONGEST_GAP:
+                return
+            yield night
 
     def _from(self, start: datetime) -> Iterator[datetime]:
         wall = start.astimezone(self._zone).replace(tzinfo=UTC)
@@ -52,12 +63,12 @@ class WallClock:
 
 
 def local_zone() -> tzinfo:
-    from tzlocal import get_localzone
+    """This machine's zone now: a laptop travels."""
+    zone: tzinfo = reload_localzone()
+    return zone
 
-    return get_localzone()
 
-
-def start(look: Callable[[], Awaitable[None]], clock: WallClock, now: Callable[[], datetime]) -> AsyncIOScheduler:
+def start(look: Callable[[], Awaitable[None]], clock: Callable[[], WallClock], now: Callable[[], datetime]) -> AsyncIOScheduler:
     """Look at once, at every night and every minute. `look` decides what is due; it must return at once."""
     scheduler = AsyncIOScheduler(timezone=UTC)
 
@@ -66,7 +77,7 @@ def start(look: Callable[[], Awaitable[None]], clock: WallClock, now: Callable[[
         set_alarm()
 
     def set_alarm() -> None:
-        scheduler.add_job(at_night, DateTrigger(clock.next(now())), id="night", replace_existing=True, misfire_grace_time=None)
+        scheduler.add_job(at_night, DateTrigger(clock().next(now())), id="night", replace_existing=True, misfire_grace_time=None)
 
     every = IntervalTrigger(seconds=LOOK_SECONDS)
     scheduler.add_job(look, every, id="look", coalesce=True, max_instances=1, misfire_grace_time=None, next_run_time=now())

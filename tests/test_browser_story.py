@@ -68,7 +68,16 @@ async def test_a_message_becomes_a_card_and_one_tap_brings_the_bubbles(sandbox: 
         return ""
 
     bot = asyncio.create_task(
-        run_bot(settings, store, generator, retrain=nothing, rollback=nothing, promote=nothing, on_ready=lambda _: ready.set()),
+        run_bot(
+            settings,
+            store,
+            generator,
+            retrain=nothing,
+            rollback=nothing,
+            promote=nothing,
+            is_training=lambda: False,
+            on_ready=lambda _: ready.set(),
+        ),
         name="the bot",
     )
     try:

@@ -10,18 +10,23 @@ from aiogram.types import BotCommand, BotCommandScopeChat, Message
 from bot import reports
 from bot.context import Twin, utc_now
 from bot.handlers.taps import refusal
-from bot.retraining import Night
-from bot.schedule import WallClock, local_zone
+from bot.run_card import glance
+from bot.schedule import local_zone
 from bot.telegram import quietly
 from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
 from twin import decisions
 from twin.decisions import Verdict
 from twin.errors import TwinError
-from twin.nights import STALE
+from twin.nights import lives
 from twin.replies import OUTAGE
 from twin.store import adapters, dialogs, drafts, facts, overview, runs
 
 log = structlog.get_logger()
+STOPPED = {
+    "stopped": "Retraining is stopped.",
+    "asked": "A run of another program is going on. I asked it to end; it does so within seconds.",
+    "nothing": "No retraining is going on.",
+}
 
 
 async def on_start(message: Message, bot: Bot, twin: Twin) -> None:
@@ -61,14 +66,16 @@ async def on_status(message: Message, twin: Twin) -> None:
         state = await overview.read(connection, owner_id=twin.owner_id)
         active = await adapters.active(connection)
         outage = await facts.get(connection, OUTAGE)
+        newest = await runs.newest(connection)
+    now = utc_now()
     text = reports.status(
         state,
         default_mode=twin.settings.bot.default_mode,
         adapter=active.name if active else None,
         outage=outage,
-        retraining=twin.retraining.is_running,
-        next_night=WallClock(twin.settings.schedule.nightly, local_zone()).next(utc_now()).astimezone(local_zone()),
-        now=utc_now(),
+        going_on=glance(newest) if newest and lives(newest, now) else None,
+        next_night=twin.retraining.clock().next(now).astimezone(local_zone()),
+        now=now,
     )
     await message.answer(**text.as_kwargs())
 
@@ -96,19 +103,11 @@ async def on_retrain(message: Message, command: CommandObject, twin: Twin, updat
     if not await _first_time(twin, "last retraining", update_id):
         return
     if what == "stop":
-        await message.answer("Retraining is stopped." if await twin.retraining.stop() else await _nothing_to_stop(twin))
-    elif twin.retraining.start(Night(full=what == "full")):
+        await message.answer(STOPPED[await twin.retraining.stop()])
+    elif await twin.retraining.order(full=what == "full"):
         await message.answer("Retraining has begun. A message follows it; /retrain stop ends it.")
     else:
         await message.answer("A retraining is going on already. /retrain stop ends it.")
-
-
-async def _nothing_to_stop(twin: Twin) -> str:
-    async with twin.store.connect() as connection:
-        run = await runs.newest(connection)
-    if run and run.state == "running" and utc_now() - run.heartbeat_at < STALE:
-        return "The run that is going on was started in a terminal: stop it there with Ctrl-C."
-    return "No retraining is going on."
 
 
 async def set_menu(bot: Bot, owner_id: int) -> bool:

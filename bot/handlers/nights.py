@@ -1,4 +1,4 @@
-"""The buttons of a result card."""
+"""The buttons of a result card. Each counts once; the card then says what came of it."""
 
 from __future__ import annotations
 
@@ -12,50 +12,72 @@ from bot.run_card import RunTap
 from bot.telegram import quietly
 from twin.errors import TwinError
 from twin.store import adapters, runs
+from twin.utf16 import cut
 
 log = structlog.get_logger()
+MAX_TOAST = 200  # https://core.telegram.org/bots/api#answercallbackquery
+WANTED = {"promote": "waiting", "keep": "waiting", "back": "promoted"}  # the outcome that a button belongs to
 
 
 async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin) -> None:
-    toast, alert = await _decide(twin, callback_data)
-    log.info("night.tapped", action=callback_data.action, run_id=callback_data.run_id)
-    await quietly(callback.answer(toast, show_alert=alert), "tap.unanswered")
     async with twin.store.connect() as connection:
         run = await runs.get(connection, callback_data.run_id)
-    if run is None or not isinstance(callback.message, Message):
-        return
-    result = run_card.read_result(twin.settings.data / "runs" / run.run_id)
-    if result:
-        text = run_card.caption(result, run).as_kwargs(text_key="caption", entities_key="caption_entities")
-        await quietly(callback.message.edit_caption(**text, reply_markup=run_card.keyboard(run)), "night.card_kept")
+    if run is None:
+        toast = "I do not know this run any more."
+    elif run.detail.get("outcome") != WANTED.get(callback_data.action):
+        toast = f"Decided already: {run.detail.get('line', '')}"
+    else:
+        # The proof of an adapter takes its seconds; Telegram wants to hear at once.
+        await quietly(callback.answer("Trying it in the engine …" if callback_data.action == "promote" else ""), "tap.unanswered")
+        toast = None
+        outcome, line = await _carry_out(twin, callback_data.action, str(run.detail["adapter"]), run.detail.get("parent"))
+        async with twin.store.begin() as connection:
+            await runs.decide(connection, run.run_id, outcome, line)
+            if outcome == "kept":
+                await adapters.retire(connection, str(run.detail["adapter"]))
+        log.info("night.decided", action=callback_data.action, run_id=run.run_id, outcome=outcome)
+    if toast is not None:
+        await quietly(callback.answer(cut(toast, MAX_TOAST), show_alert=True), "tap.unanswered")
+    if run and isinstance(callback.message, Message):
+        await _show(twin, callback.message, run.run_id)
 
 
-async def _decide(twin: Twin, tap: RunTap) -> tuple[str, bool]:
-    """Carry it out, at most once; what to say, and whether it must be seen."""
+async def _carry_out(twin: Twin, action: str, name: str, parent: str | None) -> tuple[str, str]:
+    """Its outcome and a line about it. Done again after a crash it comes to the same."""
     async with twin.store.connect() as connection:
-        run = await runs.get(connection, tap.run_id)
         active = await adapters.active(connection)
-    outcome = run.detail.get("outcome") if run else None
-    if run is None or (tap.action, outcome) not in (("promote", "waiting"), ("keep", "waiting"), ("back", "promoted")):
-        return "That was decided already.", False
-    name = str(run.detail["adapter"])
+    live, now = active.name if active else None, active.name if active else "The base model"
     try:
-        if tap.action == "promote":
-            line = await twin.promote(name)
-            decided = "promoted"
-        elif tap.action == "keep":
-            line, decided = f"{active.name if active else 'The base model'} stays, as you said.", "kept"
-        elif active is None or active.name != name:
-            return f"{active.name if active else 'The base model'} answers by now; /rollback goes back from there.", True
-        else:
-            line, decided = await twin.rollback(), "rolled back"
+        match action:
+            case "promote" if live not in (parent, name):
+                return (
+                    "overtaken",
+                    f"It was measured against another adapter; {now} is live by now. `twin adapters promote {name}` overrides.",
+                )
+            case "promote":
+                return "promoted", await twin.promote(name)
+            case "back" if live != name:
+                return "replaced", f"{now} answers by now."
+            case "back":
+                return "rolled back", await twin.rollback()
+            case _:
+                return "kept", f"{now} stays, as you said."
     except TwinError as exc:
-        return str(exc)[:190], True
-    async with twin.store.begin() as connection:
-        await runs.decide(connection, tap.run_id, decided, line)
-        if decided == "kept":
-            await adapters.retire(connection, name)
-    return line[:190], False
+        return WANTED[action], f"That did not work: {exc}"
+
+
+async def _show(twin: Twin, message: Message, run_id: str) -> None:
+    async with twin.store.connect() as connection:
+        run = await runs.get(connection, run_id)
+    if run is None:
+        return
+    text = run_card.caption(run_card.read_result(twin.settings.data / "runs" / run.run_id), run)
+    keyboard = run_card.keyboard(run)
+    if message.photo:
+        words = text.as_kwargs(text_key="caption", entities_key="caption_entities")
+        await quietly(message.edit_caption(**words, reply_markup=keyboard), "night.card_kept")
+    else:
+        await quietly(message.edit_text(**text.as_kwargs(), reply_markup=keyboard), "night.card_kept")
 
 
 def setup() -> Router:

@@ -40,7 +40,16 @@ async def main(data: Path, api_url: str) -> None:
     async def nothing(*_: object) -> str:
         return "done"
 
-    await run_bot(settings, store, UniqueEngine(), retrain=nothing, rollback=nothing, promote=nothing, on_ready=lambda _: say("READY"))
+    await run_bot(
+        settings,
+        store,
+        UniqueEngine(),
+        retrain=nothing,
+        rollback=nothing,
+        promote=nothing,
+        is_training=lambda: False,
+        on_ready=lambda _: say("READY"),
+    )
 
 
 if __name__ == "__main__":

@@ -15,15 +15,16 @@ from typing import Any
 from sqlalchemy import select
 
 from bot.app import run_bot
-from bot.context import Twin
-from bot.retraining import Night, Retraining
+from bot.context import Twin, utc_now
+from bot.retraining import Retraining
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
 from sandbox.world import Account, Message, World
 from twin.errors import EngineError, InputError
 from twin.generator import ActiveAdapter, Generated, Sampling
+from twin.nights import Night
 from twin.settings import Settings
-from twin.store import open_store
+from twin.store import open_store, runs
 from twin.store.engine import Store
 from twin.store.tables import metadata
 from twin.turns import Turn
@@ -71,6 +72,8 @@ class Scene:
     settings: Settings
     engine: Engine
     retrained: list[bool] = field(default_factory=list)
+    is_training: bool = False  # whether somebody holds the training lock
+    chain_fails: Exception | None = None  # before it has a row
     rolled_back: int = 0
     promoted: list[str] = field(default_factory=list)
     unprovable: Exception | None = None
@@ -89,6 +92,7 @@ class Scene:
             retrain=self._retrain,
             rollback=self._rollback,
             promote=self._promote,
+            is_training=lambda: self.is_training,
             on_ready=lambda _: ready.set(),
         )
         self._task = asyncio.create_task(run)
@@ -110,10 +114,26 @@ class Scene:
         return time.monotonic() - began
 
     async def _retrain(self, night: Night) -> str:
+        """As the chain does it: a row while it runs, the lock held, a clean end when it is cancelled."""
         self.nights.append(night)
-        await self.retrain_may_end.wait()
-        self.retrained.append(night.full)
-        return "The new adapter is better by 0.31 nats and is active now."
+        if self.chain_fails:
+            raise self.chain_fails
+        run_id, line = f"run-{len(self.nights)}", "The new adapter is better by 0.31 nats and is active now."
+        self.is_training = True
+        try:
+            async with self.store.begin() as connection:
+                await runs.begin(connection, run_id, "nightly", utc_now(), trigger=night.trigger, night_at=night.at)
+            await self.retrain_may_end.wait()
+            self.retrained.append(night.full)
+            async with self.store.begin() as connection:
+                await runs.end(connection, run_id, "done", utc_now(), detail={"line": line})
+        except asyncio.CancelledError:
+            async with self.store.begin() as connection:
+                await runs.end(connection, run_id, "cancelled", utc_now())
+            raise
+        finally:
+            self.is_training = False
+        return line
 
     async def _rollback(self) -> str:
         self.rolled_back += 1
@@ -129,7 +149,7 @@ class Scene:
 
     def twin(self) -> Twin:
         """The parts, for a test that runs one task by itself."""
-        retraining = Retraining(self._retrain, self.store, lambda: None)
+        retraining = Retraining(self._retrain, self.store, self.settings, is_training=lambda: self.is_training, ring=lambda: None)
         return Twin(self.settings, self.store, self.engine, retraining, self._rollback, self._promote, OWNER)
 
     # --- phones ---

@@ -58,6 +58,41 @@ def test_an_hour_line_runs_each_hour_of_a_plain_day():
     assert len(nights("0 * * * *", BERLIN, datetime(2026, 6, 1, tzinfo=UTC), 1)) == 24
 
 
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [(BERLIN, datetime(2026, 3, 28, 22, tzinfo=UTC)), (NEW_YORK, datetime(2026, 3, 8, 5, tzinfo=UTC))],
+)
+def test_each_hour_of_a_night_that_skips_one_comes_once(zone, start):
+    found = nights("15 * * * *", zone, start, 0.4)
+    assert [night - found[0] for night in found] == [timedelta(hours=i) for i in range(len(found))]
+    assert len(found) == 10
+
+
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [(BERLIN, datetime(2026, 10, 24, 22, tzinfo=UTC)), (NEW_YORK, datetime(2026, 11, 1, 4, tzinfo=UTC))],
+)
+def test_each_hour_that_the_clock_shows_comes_once_also_when_it_shows_one_twice(zone, start):
+    found = nights("15 * * * *", zone, start, 0.4)
+    shown = [night.astimezone(zone).strftime("%H") for night in found]
+    assert shown == sorted(set(shown))
+    assert len(shown) == 9
+
+
+def test_a_line_of_every_minute_is_found_without_going_through_the_night():
+    clock = WallClock("* * * * *", BERLIN)
+    now = datetime(2026, 6, 1, 2, 0, 30, tzinfo=UTC)
+    assert clock.last(now, timedelta(hours=9999)) == now.replace(second=0)
+    assert clock.next(now) == now.replace(minute=1, second=0)
+
+
+def test_a_line_of_once_a_year_is_found_after_months():
+    clock = WallClock("0 4 1 1 *", BERLIN)
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    assert clock.last(now, timedelta(hours=9999)) == datetime(2026, 1, 1, 3, tzinfo=UTC)
+    assert clock.next(now) == datetime(2027, 1, 1, 3, tzinfo=UTC)
+
+
 def test_the_next_night_is_after_now_and_the_last_before_it():
     clock = WallClock("0 4 * * *", BERLIN)
     now = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)  # exactly 04:00 there
@@ -66,9 +101,10 @@ def test_the_next_night_is_after_now_and_the_last_before_it():
     assert clock.last(now - timedelta(seconds=1), timedelta(hours=1)) is None
 
 
-def test_a_bad_line_is_named():
+@pytest.mark.parametrize("line", ["at four", "0 4 * *", "0 4 30 2 *"])
+def test_a_bad_line_is_named(line):
     with pytest.raises(SettingsError, match="TWIN_SCHEDULE__NIGHTLY"):
-        WallClock("at four", BERLIN)
+        WallClock(line, BERLIN)
 
 
 def test_days_of_the_week_are_crons():

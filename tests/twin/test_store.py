@@ -433,9 +433,11 @@ async def test_what_goes_on_can_be_asked_to_stop_and_what_died_can_be_buried(sto
 
 async def test_an_attempt_that_never_had_a_row_of_its_own_counts_too(store):
     async with store.begin() as connection:
-        await runs.add_failed(connection, "r1", NOW, trigger="schedule", night_at=NOW, error="No such file.", failure="TwinError")
+        await runs.add_ended(
+            connection, "r1", "failed", NOW, trigger="schedule", night_at=NOW, error="No such file.", detail={"failure": "E"}
+        )
         (run,) = await runs.of_night(connection, NOW)
-        assert (run.kind, run.state, run.error, run.detail) == ("nightly", "failed", "No such file.", {"failure": "TwinError"})
+        assert (run.kind, run.state, run.error, run.detail) == ("nightly", "failed", "No such file.", {"failure": "E"})
 
 
 async def test_a_full_night_starts_the_count_anew(tmp_path):

@@ -76,8 +76,13 @@ async def ask_to_stop(connection: AsyncConnection, at: datetime) -> Run | None:
     """Ask the run that goes on to end, whoever started it; its process looks for it. None if none goes on."""
     run = next((run for run in await recent(connection) if run.state == "running"), None)
     if run:
-        await connection.execute(update(runs).where(runs.c.run_id == run.run_id).values(stop_asked_at=at))
+        await mark_stopped(connection, run.run_id, at)
     return run
+
+
+async def mark_stopped(connection: AsyncConnection, run_id: str, at: datetime) -> None:
+    """Somebody wants it over: its night is not tried again."""
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(stop_asked_at=at))
 
 
 async def is_asked_to_stop(connection: AsyncConnection, run_id: str) -> bool:
@@ -91,12 +96,21 @@ async def bury(connection: AsyncConnection, run_id: str) -> None:
     await connection.execute(update(runs).where(dead).values(state="failed", ended_at=runs.c.heartbeat_at, error=INTERRUPTED))
 
 
-async def add_failed(
-    connection: AsyncConnection, run_id: str, at: datetime, *, trigger: str, night_at: datetime, error: str, failure: str
+async def add_ended(
+    connection: AsyncConnection,
+    run_id: str,
+    state: Ended,
+    at: datetime,
+    *,
+    trigger: str,
+    night_at: datetime,
+    error: str | None = None,
+    detail: dict[str, Any],
 ) -> None:
-    """Keep an attempt that failed before it had a row, so that it counts as one."""
-    values = {"run_id": run_id, "kind": "nightly", "state": "failed", "started_at": at, "heartbeat_at": at, "ended_at": at}
-    await connection.execute(runs.insert().values(**values, trigger=trigger, night_at=night_at, error=error, detail={"failure": failure}))
+    """Keep an attempt that ended before it had a row, so that it counts as one."""
+    values = {"run_id": run_id, "kind": "nightly", "state": state, "started_at": at, "heartbeat_at": at, "ended_at": at}
+    told = "ended" if state == "cancelled" else ""
+    await connection.execute(runs.insert().values(**values, trigger=trigger, night_at=night_at, error=error, detail=detail, told=told))
 
 
 async def recent(connection: AsyncConnection, limit: int = 20) -> list[Run]:

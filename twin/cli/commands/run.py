@@ -6,25 +6,24 @@ import asyncio
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import structlog
 import typer
 
 from twin.cli import children, stages
-from twin.cli.folder import open_folder, utc_now
+from twin.cli.folder import is_training, open_folder, utc_now
 from twin.cli.following import Follower
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen
 from twin.errors import EngineError, InputError, ModelError, TwinError
 from twin.generator import ActiveAdapter
+from twin.nights import Night
 from twin.sealing import write_private
 from twin.settings import Settings
 from twin.store import adapters, open_store
-
-if TYPE_CHECKING:
-    from bot.retraining import Night
 
 app = typer.Typer(add_completion=False)
 log = structlog.get_logger()
@@ -63,12 +62,7 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
     follower = Follower(store, generator)
 
     async def retrain(night: Night) -> str:
-        outcome = await _nightly(settings, night)
-        try:
-            await follower.follow()
-        except (EngineError, ModelError) as exc:
-            return f"{outcome} But it does not answer yet: {exc}"
-        return outcome
+        return await _nightly(settings, night)  # the follower sees the pointer move, and tells the owner what goes wrong with it
 
     async def rollback() -> str:
         async with store.begin() as connection:
@@ -82,9 +76,19 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
         if wanted is None:
             raise InputError(f"There is no adapter named {name}.", mend="`twin adapters` lists them.")
         await prove(settings, base, ActiveAdapter(wanted.name, wanted.path))
-        async with store.begin() as connection:
-            await adapters.promote(connection, name, utc_now())
-        await follower.follow()
+        moved = wanted.state != "active"  # doing it twice would make a rollback lead to itself
+        if moved:
+            async with store.begin() as connection:
+                await adapters.promote(connection, name, utc_now())
+        try:
+            await follower.follow()
+        except EngineError as exc:
+            return f"{name} is live, as you said. It answers once the engine is back: {exc.what}"
+        except ModelError:  # the local engine proves it only now; what answered before goes on answering
+            if moved:
+                async with store.begin() as connection:
+                    await adapters.rollback(connection)
+            raise
         return f"{name} is live, as you said."
 
     following = None
@@ -94,7 +98,16 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
         except EngineError as exc:
             log.warning("engine.away", kind=exc.kind)  # the bot takes messages all the same, and answers when the engine is back
         following = asyncio.create_task(follower.keep_following())
-        await run_bot(settings, store, generator, retrain=retrain, rollback=rollback, promote=promote, on_ready=on_ready)
+        await run_bot(
+            settings,
+            store,
+            generator,
+            retrain=retrain,
+            rollback=rollback,
+            promote=promote,
+            is_training=partial(is_training, settings),
+            on_ready=on_ready,
+        )
     finally:
         if following:
             following.cancel()
@@ -105,7 +118,7 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
 async def _nightly(settings: Settings, night: Night) -> str:
     """`twin nightly` in a process of its own: its memory goes with it, and cancelling ends it. Its outcome in one line."""
     errors = settings.data / "logs" / "nightly.log"
-    asked = ["--trigger", night.trigger, *(["--full"] if night.full else []), *(["--night", night.at.isoformat()] if night.at else [])]
+    asked = ["--trigger", night.trigger, "--night", night.at.isoformat(), *(["--full"] if night.full else [])]
     command = children.python("twin", "nightly", "--json", "--data", settings.data, *asked)
     with os.fdopen(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stderr:
         child = await asyncio.create_subprocess_exec(
