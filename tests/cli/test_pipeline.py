@@ -132,9 +132,9 @@ def test_a_whole_night_against_a_telegram(tmp_path: Path, data: Path, tiny: Path
 
 @pytest.mark.slow
 def test_the_bot_gets_a_nights_failure_as_one_line(talked: Path) -> None:
-    from bot.retraining import Night
     from twin.cli.commands.run import _nightly
-    from twin.cli.folder import open_folder
+    from twin.cli.folder import open_folder, utc_now
+    from twin.nights import Night
 
     with pytest.raises(TwinError, match=r"SECRET_KEY|signed in"):
-        asyncio.run(_nightly(open_folder(None), Night()))
+        asyncio.run(_nightly(open_folder(None), Night(utc_now(), "owner")))
