@@ -40,9 +40,8 @@ def dataset(
     for grid in (contacts_table(report), verdicts_table(report), histogram_table(report)):
         screen.show(grid, "", sep="\n")
     words = f"{report.examples['train']:,} examples, {report.tokens:,} tokens of which {report.supervised_tokens:,} are learned"
-    screen.show(
-        f"{words}. Held out: {report.targets['holdout']:,} replies. {'Already there' if report.reused else 'Sealed'}: {report.path}"
-    )
+    held_out = f"Held out: {report.targets['holdout']:,} of the newest replies and {report.targets['anchor']:,} older ones as the anchor"
+    screen.show(f"{words}. {held_out}. {'Already there' if report.reused else 'Sealed'}: {report.path}")
     if show:
         _show_examples(screen, report, show)
     screen.result(report.as_json())
@@ -60,7 +59,12 @@ def verdicts_table(report: DatasetReport) -> Table:
     """What became of each message of the owner in the chats with consent."""
     reasons = report.as_json()["reasons"]
     grid = table("The owner's messages in them", "", "messages", right=("messages",))
-    labels = {"train": "learned", "validation": "for early stopping", "holdout": "held out, never learned"}
+    labels = {
+        "train": "learned",
+        "validation": "for early stopping",
+        "holdout": "held out, never learned",
+        "anchor": "older, kept to see what is forgotten, never learned",
+    }
     for verdict in labels:
         grid.add_row(labels[verdict], f"{report.verdicts.get(verdict, 0):,}")
     for verdict, count in sorted(report.verdicts.items(), key=lambda item: -item[1]):
