@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from cli_scene import answers_for, sign_in_code, start_twin, twin
+from cli_scene import sign_in_code, start_twin, twin
+from worlds import NAMES, TOPICS
 
 from sandbox.samples import OWNER_ID, add_bot, dump_world, load_chitchat
 from sandbox.world import World
@@ -21,6 +25,26 @@ class Said:
     sender: int
     receiver: int
     text: str
+
+
+ITEMS = 40  # replies that a night tests
+
+
+@dataclass
+class Nights:
+    sandbox: dict[str, Any]
+    data: Path
+    played: list[dict[str, Any]]
+
+    def play(self, *more: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "twin", "nightly", "--json", "--items", str(ITEMS), "--data", str(self.data), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+        assert done.returncode == 0, done.stderr + done.stdout
+        self.played.append(json.loads(done.stdout))
+        return self.played[-1]
+
+    def failed(self) -> list[str]:
+        return [check["name"] for check in self.played[-1]["gate"]["checks"] if not check["holds"]]
 
 
 def save_chats(path: Path, *, contacts: Sequence[int], later: int) -> list[Said]:
@@ -71,5 +95,12 @@ def settle(sandbox: dict[str, Any], data: Path, folder: Path) -> None:
     assert twin("contacts", "--all", "--consent", "given", "--words", "yes, do", "--yes").code == 0
 
 
-def surroundings(sandbox: dict[str, Any]) -> dict[str, str]:
-    return answers_for(sandbox)
+def small_talk(first: int, count: int) -> list[Said]:
+    """More of what the world has."""
+    said = []
+    for i in range(first, first + count):
+        for place in range(len(NAMES) - 1):
+            topic, contact = TOPICS[(i * 5 + place) % len(TOPICS)], OWNER_ID + 1 + place
+            said.append(Said(contact, OWNER_ID, f"how is the {topic} {i}?"))
+            said += [Said(OWNER_ID, contact, text) for text in (f"the {topic} is fine", f"and {i} is a number")]
+    return said
