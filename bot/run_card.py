@@ -20,7 +20,7 @@ from twin.utf16 import cut, length
 MAX_CAPTION = 1024  # UTF-16 units, https://core.telegram.org/bots/api#sendphoto
 MAX_TEXT = 4096
 SHOWN = 5  # side-by-side answers
-BAR = 16
+BAR = 12  # with what follows it, one line on a phone
 STAGES = {
     "collect": "Reading new messages",
     "prepare": "Preparing the base model",
@@ -84,7 +84,7 @@ def live(run: Run, zone: tzinfo) -> Text:
         parts += ["▸ ", Bold(STAGES.get(told[-1]["name"], told[-1]["name"]))]
         share, left = _share(run)
         if share is not None:
-            parts.append(f"\n{bar(share)} {share:.0%}" + (f" · about {duration(left)} left" if left else ""))
+            parts.append(f"\n{bar(share)} {share:.0%}" + (f" · {duration(left)} left" if left else ""))
         if run.progress.get("note"):
             parts += ["\n", Italic(run.progress["note"])]
         parts += [f"\n○ {STAGES[name]}" for name in _to_come(told[-1]["name"])]

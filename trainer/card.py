@@ -9,46 +9,46 @@ from typing import Any
 INK, SOFT, GRID = "#1d2733", "#6b7a8c", "#e6ebf1"
 GOOD, BAD = "#1f8a4c", "#b3442f"
 LOSS_DIGITS = 3
-LIVE, NEW, TRAIN, BEST = "#9fb2c8", "#2f6db3", "#c5d0dd", "#d9662b"
+TITLE, LARGE, SMALL = 42, 27, 24  # points, at 100 a inch
+LIVE, NEW, TRAIN, BEST, CHECKED = "#9fb2c8", "#2f6db3", "#c5d0dd", "#d9662b", "#7a4fb5"
 VERDICTS = {
-    "promoted": ("Live since this night", GOOD),
+    "promoted": ("The new adapter is live", GOOD),
     "waiting": ("Passed, waiting for you", NEW),
-    "refused": ("Not good enough, the old one stays", BAD),
+    "refused": ("The old adapter stays", BAD),
 }
 LOSSES = (("loss", "unseen replies"), ("anchor_loss", "older talks"), ("generic_loss", "general text"))
 SHARES = (("context_choice", "fits what it answers"), ("distinct", "different answers"), ("style", "style like yours"))
 
 
 def draw_card(path: Path, night: Mapping[str, Any]) -> None:
-    """A PNG of 1200 x 1280 pixels from a run folder's manifest that has figures. It shows numbers only, no words of anybody."""
+    """A PNG of 1200 x 1280 pixels from a run folder's manifest that has figures. It shows numbers only, no words of anybody.
+
+    A chat shows it about 300 points wide, so the smallest letters are 1/35 of its width high.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 12.8), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     title, colour = VERDICTS[night["outcome"]]
-    figure.text(0.06, 0.955, title, fontsize=34, fontweight="bold", color=colour)
-    figure.text(0.06, 0.918, _subtitle(night), fontsize=20, color=SOFT)
+    figure.text(0.05, 0.945, title, fontsize=TITLE, fontweight="bold", color=colour)
+    figure.text(0.05, 0.903, _subtitle(night), fontsize=LARGE, color=SOFT)
     live, new, owner = _sides(night)
-    _curve(figure.add_axes((0.1, 0.60, 0.84, 0.265)), night.get("curve") or {"train": [], "validation": []})
-    _bars(figure.add_axes((0.27, 0.335, 0.64, 0.185)), LOSSES, live, new, {}, "Loss, nats a token: shorter is better", digits=LOSS_DIGITS)
-    _bars(figure.add_axes((0.27, 0.075, 0.64, 0.185)), SHARES, live, new, owner, "Share: longer is better", digits=2)
-    named = "live adapter" if night["parent"] else "base model"
-    figure.text(0.06, 0.022, "■", fontsize=22, color=LIVE)
-    figure.text(0.09, 0.024, named, fontsize=18, color=INK)
-    figure.text(0.32, 0.022, "■", fontsize=22, color=NEW)
-    figure.text(0.35, 0.024, "new adapter", fontsize=18, color=INK)
-    if owner:
-        figure.text(0.58, 0.022, "┃", fontsize=20, color=BEST)
-        figure.text(0.61, 0.024, "your own unseen replies", fontsize=18, color=INK)
+    _curve(figure.add_axes((0.12, 0.665, 0.83, 0.165)), night.get("curve") or {"train": [], "validation": []})
+    _bars(figure.add_axes((0.05, 0.352, 0.90, 0.225)), LOSSES, live, new, {}, "Loss, nats a token: shorter is better", digits=LOSS_DIGITS)
+    _bars(figure.add_axes((0.05, 0.068, 0.90, 0.225)), SHARES, live, new, owner, "Share: longer is better", digits=2)
+    keys = [(LIVE, "live adapter" if night["parent"] else "base model"), (NEW, "new adapter"), *([(BEST, "you yourself")] if owner else [])]
+    for place, (tint, name) in enumerate(keys):
+        figure.text(0.05 + 0.32 * place, 0.02, "■", fontsize=LARGE, color=tint)
+        figure.text(0.09 + 0.32 * place, 0.02, name, fontsize=LARGE, color=INK)
     figure.savefig(path)
 
 
 def _subtitle(night: Mapping[str, Any]) -> str:
     mixture = night.get("mixture") or {}
     learned = f"{mixture['new_targets']:,} new replies" if "new_targets" in mixture else ""
-    kind = "gone on from the live adapter" if night["kind"] == "incremental" else "from the base model"
-    return " · ".join(part for part in (kind, learned, f"{night['new_messages']:,} new messages") if part)
+    kind = "goes on from the live one" if night["kind"] == "incremental" else "from the base model"
+    return " · ".join(part for part in (kind, learned) if part)
 
 
 def _sides(night: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -64,16 +64,16 @@ def _curve(axes: Any, curve: Mapping[str, Sequence[Sequence[float]]]) -> None:
     smooth = [sum(part) / len(part) for i in range(len(losses)) if (part := losses[max(0, i - width + 1) : i + 1])]
     axes.plot(steps, smooth, color=NEW, linewidth=4)
     if validation:
-        axes.plot([s for s, _ in validation], [v for _, v in validation], "o-", color=BEST, linewidth=3, markersize=9)
-    axes.set_title("Loss while training", loc="left", fontsize=21, color=INK, pad=12)
-    axes.set_xlabel("steps", fontsize=17, color=SOFT)
-    axes.tick_params(labelsize=16, colors=SOFT, length=0)
+        axes.plot([s for s, _ in validation], [v for _, v in validation], "o-", color=CHECKED, linewidth=3, markersize=9)
+    axes.set_title("Loss while training", loc="left", fontsize=LARGE, color=INK, pad=10, fontweight="bold")
+    axes.tick_params(labelsize=SMALL, colors=SOFT, length=0)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", nbins=6, integer=True)
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
-    axes.text(1, 1.06, "training", fontsize=18, color=NEW, ha="right", transform=axes.transAxes)
     if validation:
         best = f"validation, best {min(v for _, v in validation):.3f}"
-        axes.text(0.82, 1.06, best, fontsize=18, color=BEST, ha="right", transform=axes.transAxes)
+        axes.text(1, 1.07, best, fontsize=SMALL, color=CHECKED, ha="right", transform=axes.transAxes)
     _bare(axes)
 
 
@@ -89,23 +89,24 @@ def _bars(
 ) -> None:
     shown = [(name, label) for name, label in rows if name in live and name in new]
     most = max([1e-9, *(float(side[name]) for name, _ in shown for side in (live, new))])
-    for place, (name, _) in enumerate(shown):
-        for shift, side, colour, ink in ((0.2, live, LIVE, INK), (-0.2, new, NEW, "white")):
-            axes.barh(-place + shift, side[name], height=0.36, color=colour)
-            axes.text(most * 0.012, -place + shift, f"{side[name]:.{digits}f}", va="center", fontsize=17, color=ink)
+    for place, (name, label) in enumerate(shown):
+        values = f"{live[name]:.{digits}f} → {new[name]:.{digits}f}"
+        axes.text(0, -place + 0.32, label, va="center", fontsize=SMALL, color=INK)
+        axes.text(most, -place + 0.32, values, va="center", ha="right", fontsize=SMALL, color=SOFT)
+        for shift, side, colour in ((0.03, live, LIVE), (-0.22, new, NEW)):
+            axes.barh(-place + shift, side[name], height=0.23, color=colour)
         change = round(new[name] - live[name], digits)
         better = change < 0 if digits == LOSS_DIGITS else change > 0
         tint = SOFT if not change else GOOD if better else BAD
-        axes.text(
-            most * 1.02, -place, f"{change:+.{digits}f}" if change else "same", va="center", fontsize=19, color=tint, fontweight="bold"
-        )
+        said = f"{change:+.{digits}f}" if change else "same"
+        axes.text(most * 1.03, -place - 0.1, said, va="center", fontsize=LARGE, color=tint, fontweight="bold")
         if name in owner:
-            axes.plot([owner[name]] * 2, [-place - 0.42, -place + 0.42], color=BEST, linewidth=4)
-    axes.set_yticks([-i for i in range(len(shown))], [label for _, label in shown], fontsize=18, color=INK)
+            axes.plot([owner[name]] * 2, [-place - 0.39, -place + 0.20], color=BEST, linewidth=6)
+    axes.set_yticks([])
     axes.set_xticks([])
-    axes.set_xlim(0, most * 1.16)
-    axes.tick_params(length=0)
-    axes.set_title(title, loc="left", fontsize=21, color=INK, pad=10)
+    axes.set_xlim(0, most * 1.22)
+    axes.set_ylim(0.52 - max(1, len(shown)), 0.55)
+    axes.set_title(title, loc="left", fontsize=LARGE, color=INK, pad=6, fontweight="bold")
     _bare(axes)
 
 

@@ -92,7 +92,7 @@ async def test_one_message_follows_the_run_and_becomes_a_card(tmp_path: Path) ->
         await beat(scene, run_id, ("collect", 3.0), ("dataset", 2.0), ("train", 100.0), done=0.5, note="loss 3.42")
         await until(lambda: "▸ Training" in live.text)
         assert "✓ Reading new messages · 3 s" in live.text
-        assert "▰▰▰▰▰▰▰▰▱▱▱▱▱▱▱▱ 50% · about 2 min left" in live.text
+        assert "▰▰▰▰▰▰▱▱▱▱▱▱ 50% · 2 min left" in live.text
         assert "loss 3.42" in live.text
         assert live.text.endswith("○ Comparing old and new")
         await end(scene, run_id, "promoted")
