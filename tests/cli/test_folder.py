@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ with locked(pathlib.Path(sys.argv[1])):
 """
 
 RUN = """
-import pathlib, sys, threading
-from twin.cli.folder import open_folder, training
+import datetime, pathlib, sys, threading
+from twin.cli import folder
+folder.STOP_GRACE = datetime.timedelta(0)
 try:
-    with training(open_folder(pathlib.Path(sys.argv[1])), "train") as run:
+    with folder.training(folder.open_folder(pathlib.Path(sys.argv[1])), "train") as run:
         run.stage("train")
         print("running", flush=True)
         threading.Event().wait(60)
@@ -39,10 +42,21 @@ def newest(data: Path) -> Any:
     return on_store(data, runs.newest)
 
 
+def until(claim: Callable[[], bool], seconds: float = 30.0) -> None:
+    """The row is written by a thread of its own."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_run_that_ends_well_is_done(data: Path) -> None:
     with training(open_folder(data), "nightly") as run:
         run.stage("collect")
+        run.progress(3, 10, "3 messages")
+        until(lambda: newest(data).progress.get("done") == 3)
         assert (newest(data).state, newest(data).stage) == ("running", "collect")
+        assert newest(data).progress["stages"][0]["name"] == "collect"
         run.detail["adapter"] = "a"
     assert (newest(data).state, newest(data).kind, newest(data).detail) == ("done", "nightly", {"adapter": "a"})
 

@@ -419,11 +419,12 @@ async def test_what_goes_on_can_be_asked_to_stop_and_what_died_can_be_buried(sto
     async with store.begin() as connection:
         assert await runs.ask_to_stop(connection, NOW) is None
         await runs.begin(connection, "r1", "train", NOW)
-        assert not await runs.is_asked_to_stop(connection, "r1")
+        assert not await runs.is_asked_to_stop(connection, "r1", NOW)
         asked = await runs.ask_to_stop(connection, NOW)
         assert asked
         assert asked.run_id == "r1"
-        assert await runs.is_asked_to_stop(connection, "r1")
+        assert await runs.is_asked_to_stop(connection, "r1", NOW)
+        assert not await runs.is_asked_to_stop(connection, "r1", NOW - timedelta(seconds=1))
         await runs.bury(connection, "r1")
         buried = await runs.get(connection, "r1")
         assert buried

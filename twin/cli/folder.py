@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, TypeVar
@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 
 BEAT_SECONDS = 15.0
 WRITE_SECONDS = 2.0
+# Who has started this process ends it himself, with a signal, as soon as he has written that he asks for it: two interruptions
+# would cut the end in order short.
+STOP_GRACE = timedelta(seconds=5)
 TRIES, TRY_SECONDS = 5, 0.05  # for the lock
 DATASET = "dataset"  # the fact that names the dataset built last
 
@@ -127,7 +130,7 @@ class Training:
                     if ended:
                         return
                     async with store.connect() as connection:
-                        if not self._interrupted and await runs.is_asked_to_stop(connection, self.run_id):
+                        if not self._interrupted and await runs.is_asked_to_stop(connection, self.run_id, utc_now() - STOP_GRACE):
                             self._interrupted = True
                             os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C here would: the main thread ends in order
                     await asyncio.to_thread(self._wake.wait, WRITE_SECONDS)

@@ -85,8 +85,9 @@ async def mark_stopped(connection: AsyncConnection, run_id: str, at: datetime) -
     await connection.execute(update(runs).where(runs.c.run_id == run_id).values(stop_asked_at=at))
 
 
-async def is_asked_to_stop(connection: AsyncConnection, run_id: str) -> bool:
-    query = select(runs.c.stop_asked_at).where(runs.c.run_id == run_id)
+async def is_asked_to_stop(connection: AsyncConnection, run_id: str, by: datetime) -> bool:
+    """Whether somebody has asked for it by then."""
+    query = select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.stop_asked_at <= by)
     return (await connection.execute(query)).scalar_one_or_none() is not None
 
 
