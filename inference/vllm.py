@@ -103,6 +103,10 @@ class VllmGenerator:
         async with self._switch:
             await self._load(adapter)
 
+    async def let_go_of_former(self) -> None:
+        """Wait until every adapter that was replaced has answered its last and is unloaded."""
+        await asyncio.gather(*self._leaving)
+
     async def close(self) -> None:
         for leaving in tuple(self._leaving):
             leaving.cancel()

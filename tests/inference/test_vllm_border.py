@@ -193,11 +193,13 @@ async def test_a_new_adapter_is_loaded_before_the_former_is_unloaded(small: Path
     await client.use(voice)
     assert server.adapters == {"voice-1": str(voice.path)}
     await client.use(next_voice)
-    assert server.adapters == {"voice-2": str(next_voice.path)}
     assert (await client.generate(TURNS, Sampling())).adapter == "voice-2"
+    await client.let_go_of_former()
+    assert server.adapters == {"voice-2": str(next_voice.path)}
     await client.use(None)
-    assert server.adapters == {}
     assert (await client.generate(TURNS, Sampling())).adapter is None
+    await client.let_go_of_former()
+    assert server.adapters == {}
 
 
 async def test_an_adapter_without_effect_is_unloaded_and_the_former_stays(
