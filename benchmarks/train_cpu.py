@@ -31,8 +31,9 @@ from typing import Any
 from trainer.base_model import SAMPLE, prepare_base_model, tokenizer_hash
 from trainer.batches import Row, to_rows
 from trainer.dataset import load_tokenizer, read_examples
-from trainer.examples import Example, Rules, Tally, examples_of
-from trainer.train import FLOOR, WARMUP, mean_loss, train
+from trainer.examples import SPLITS, Example, Rules, Tally, examples_of
+from trainer.lora import mean_loss
+from trainer.train import FLOOR, WARMUP, train
 from twin.settings import Training
 from twin.turns import Message, Renderer, system_turn
 
@@ -260,7 +261,7 @@ def seal(folder: Path, examples: Sequence[Example], base: Path) -> Path:
     """A dataset folder as trainer.dataset leaves it."""
     folder.mkdir()
     digests = {}
-    for split in ("train", "validation", "holdout"):
+    for split in SPLITS:
         chosen = [e for e in examples if e.split == split]
         lines = [
             json.dumps({"dialog_id": e.dialog_id, "turns": [[t.role, t.content] for t in e.turns], "targets": e.targets, "at": e.at})

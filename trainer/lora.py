@@ -44,7 +44,7 @@ def add_lora(model: Any, training: Training) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from trainer import cpu_attention
+    from trainer import cpu_layers
     from trainer.lora_linear import LoraLinear
 
     config = LoraConfig(
@@ -53,7 +53,7 @@ def add_lora(model: Any, training: Training) -> Any:
     if training.quantization == "none" and not training.dropout:
         config._register_custom_module({torch.nn.Linear: LoraLinear})  # PEFT's documented door, underscore and all
     if model.device.type == "cpu":
-        cpu_attention.install(model)
+        cpu_layers.install(model)
     # bf16 LoRA weights keep every matrix product in bf16; Masters keeps the fp32 copies that the optimiser steps on.
     tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
     for parameter in tuned.parameters():
@@ -92,6 +92,10 @@ def batch_loss(model: Any, batch: Sequence[Row]) -> tuple[Any, int]:
         logits = plain(input_ids=ids, use_cache=False).logits[0]
     finally:
         picking.remove()
+    if logits.device.type == "cpu":
+        from trainer.cpu_layers import cross_entropy
+
+        return cross_entropy(logits, ids[rows, places]), len(rows)
     return torch.nn.functional.cross_entropy(logits.float(), ids[rows, places], reduction="sum"), len(rows)
 
 
