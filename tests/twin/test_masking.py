@@ -1,8 +1,12 @@
 """What must not be learned is masked, in any language, and what only looks like it is kept."""
 
+import random
+import re
+
 import pytest
 
-from twin.masking import mask
+from twin import masking
+from twin.masking import PASSWORD_WORDS, mask
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,32 @@ def test_masks(text: str, masked: str) -> None:
 )
 def test_keeps(text: str) -> None:
     assert mask(text) == text
+
+
+EVERY_LETTER = "".join(map(chr, range(0x110000)))
+
+
+def test_the_cheap_look_for_a_password_misses_no_way_of_writing_its_letters() -> None:
+    for letter in sorted(set(PASSWORD_WORDS.replace("|", ""))):
+        for same in re.findall(re.escape(letter), EVERY_LETTER, re.IGNORECASE):
+            assert masking._fold(same) == masking._fold(letter), (letter, same)
+
+
+@pytest.mark.parametrize("word", PASSWORD_WORDS.split("|"))
+def test_a_password_is_masked_after_every_word_however_it_is_written(word: str) -> None:
+    for written in (word, word.upper(), word.title(), word.replace("s", "ſ"), word.replace("i", "İ"), word.replace("i", "ı")):
+        assert mask(f"so, {written}: Sunny42") == f"so, {written}: [password]"
+
+
+PIECES = ["password", "ŞİFRE", " is ", ": ", "は", "Sunny42", "sk-abcdefghijklmnopqrst", "-----BEGIN RSA PRIVATE KEY-----", " word ", "\n"]
+PIECES += ["a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6", "١٢٣٤٥٦٧٨٩", "²", "+49 170 1234567", "DE89 3704 0044 0532 0130 00", "é", "@", "a@b.cd"]
+
+
+def test_the_cheap_looks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(2)
+    texts = ["".join(draw.choices(PIECES, k=draw.randrange(1, 7))) for _ in range(3000)]
+    masked = [mask(text) for text in texts]
+    monkeypatch.setattr(masking, "_may_name_a_password", lambda text: True)
+    monkeypatch.setattr(masking, "_RUN", re.compile(""))
+    monkeypatch.setattr(masking, "_DIGIT", re.compile(""))
+    assert [mask(text) for text in texts] == masked
