@@ -43,8 +43,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nights(tmp_path: Path, data: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
     """A Telegram with small talk in it, the owner signed in, everybody agreed."""
     with running_sandbox(tmp_path, save_small_talk(tmp_path / "world.json", questions=80, days_between=2)) as sandbox:
-        recipe = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "16"}
-        engine = {"TEMPERATURE": "0", "MAX_NEW_TOKENS": "24"}
+        recipe = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "10"}
+        engine = {"TEMPERATURE": "0.3", "MAX_NEW_TOKENS": "24"}
         settings = answers_for(sandbox) | {f"TWIN_TRAINING__{name}": value for name, value in recipe.items()}
         settings |= {f"TWIN_ENGINE__{name}": value for name, value in engine.items()}
         for name, value in (

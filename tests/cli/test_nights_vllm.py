@@ -23,18 +23,18 @@ AFTER = 5  # answers awaited once the new adapter is live
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_requests_go_on_through_a_night_and_its_switch(
     nights: Nights, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = save_tiny_llama(tmp_path / "base", tiny, heads=2)
+    base = save_tiny_llama(tmp_path / "base", tiny, head_dim=32)
     monkeypatch.setenv("TWIN_MODEL__BASE", str(base))
     settings = load_settings(data=nights.data)
     async with start_server(settings, base, log=tmp_path / "vllm.log", ready_seconds=240) as server:
         monkeypatch.setenv("TWIN_ENGINE__KIND", "vllm")
         monkeypatch.setenv("TWIN_ENGINE__URL", server.url)
         settings = load_settings(data=nights.data)
-        first = await asyncio.to_thread(nights.play)
-        assert first["outcome"] == "promoted", first["line"]
+        first = await asyncio.to_thread(nights.play_and_promote)
         store, generator = open_store(settings.store_path), open_generator(settings, base)
         follower = Follower(store, generator)
         answered: list[str | None] = []
@@ -48,8 +48,7 @@ async def test_requests_go_on_through_a_night_and_its_switch(
         asking = [asyncio.create_task(ask()) for _ in range(3)]
         try:
             await asyncio.to_thread(say, nights.sandbox, small_talk(80, 15))
-            second = await asyncio.to_thread(nights.play)
-            assert second["outcome"] == "promoted", second["line"]
+            second = await asyncio.to_thread(nights.play_and_promote)
             async with asyncio.timeout(60):
                 while answered[-AFTER:] != [second["adapter"]] * AFTER:
                     assert not any(task.done() for task in asking), "a request failed"

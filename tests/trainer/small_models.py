@@ -9,8 +9,8 @@ from pathlib import Path
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def save_tiny_llama(folder: Path, tokenizer_of: Path, *, seed: int = 0, heads: int = 4) -> Path:
-    """With two heads vLLM's CPU attention takes it too; all shapes are the same."""
+def save_tiny_llama(folder: Path, tokenizer_of: Path, *, seed: int = 0, head_dim: int = 16) -> Path:
+    """vLLM's CPU attention wants a `head_dim` of 32 at least."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -20,8 +20,9 @@ def save_tiny_llama(folder: Path, tokenizer_of: Path, *, seed: int = 0, heads: i
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=heads,
-        num_key_value_heads=heads // 2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
@@ -11,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.cli.folder import open_folder, transact, utc_now
 from twin.cli.guard import guarded
-from twin.cli.stages import FIGURES, read_adapter
+from twin.cli.stages import FIGURES, prepare_base_apart, read_adapter
 from twin.cli.terminal import Data, Debug, Json, Screen, table
 from twin.errors import InputError
+from twin.generator import ActiveAdapter
+from twin.progress import silent
 from twin.settings import Settings
 from twin.store import adapters
 from twin.store.adapters import Adapter
@@ -34,8 +37,9 @@ def adapters_(
 ) -> None:
     """List the adapters, promote one, or roll back.
 
-    promote NAME makes an adapter the active one. rollback goes back to the one that was active before, or to the base model.
-    A running `twin run` follows within seconds, without a restart.
+    promote NAME makes an adapter the active one, whatever the gate said of it; a vLLM server has to show first that it acts as it
+    was trained to. rollback goes back to the one that was active before, or to the base model. A running `twin run` follows within
+    seconds, without a restart.
     """
     if (action == "promote") != (name is not None):
         raise typer.BadParameter("It goes with promote, and promote needs it.", param_hint="NAME")
@@ -44,12 +48,24 @@ def adapters_(
     if action is None:
         _list(settings, screen)
         return
+    if name and settings.engine.kind == "vllm":
+        _prove(settings, name)
     before, now = transact(settings, promoter(name) if name else _roll_back)
     if now is None:
         screen.show("The base model answers again.")
     else:
         screen.show(f"{now.name} is active." + (f" {before.name} has retired." if before and before.name != now.name else ""))
     screen.result({"active": now.name if now else None, "before": before.name if before else None})
+
+
+def _prove(settings: Settings, name: str) -> None:
+    """Raises ModelError or EngineError unless the running server acts with this adapter as it was trained to."""
+    from inference.promotion import prove
+
+    known = transact(settings, lambda connection: adapters.get(connection, name))
+    if known:
+        base = prepare_base_apart(settings, silent)
+        asyncio.run(prove(settings, base, ActiveAdapter(known.name, known.path)))
 
 
 Change = tuple[Adapter | None, Adapter | None]  # the active adapter before and after
