@@ -26,8 +26,15 @@ def python(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
-def start(command: Sequence[str], *, log: Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Child:
-    """Start a child that may write lines to stdout; its stderr goes to the file `log`."""
+def start(
+    command: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    niceness: int = 0,
+) -> Child:
+    """Start a child that may write lines to stdout; its stderr goes to the file `log`. `niceness`: by how much it stands back."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stderr:
         return subprocess.Popen(
@@ -39,7 +46,7 @@ def start(command: Sequence[str], *, log: Path, cwd: Path | None = None, environ
             cwd=cwd,
             env={**os.environ, **(environment or {})},
             start_new_session=True,  # the terminal's Ctrl-C reaches us alone, and we end our children in order
-            preexec_fn=dies_with_us(),
+            preexec_fn=_before_exec(niceness),
         )
 
 
@@ -84,6 +91,19 @@ def signal_group(child_id: int, number: signal.Signals) -> None:
         os.killpg(child_id, number)  # start_new_session made the child's id its group's
     except ProcessLookupError:
         pass
+
+
+def _before_exec(niceness: int) -> Callable[[], None] | None:
+    dying = dies_with_us()
+    if not niceness:
+        return dying
+
+    def prepare() -> None:
+        os.nice(niceness)
+        if dying:
+            dying()
+
+    return prepare
 
 
 def dies_with_us() -> Callable[[], None] | None:

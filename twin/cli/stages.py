@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from twin.cli import children
+from twin.cli import launchers
 from twin.cli.folder import DATASET, datasets_path, transact, utc_now
 from twin.cli.terminal import Screen, duration
-from twin.errors import ModelError, NothingNew, TwinError
+from twin.errors import ModelError
 from twin.generator import ActiveAdapter
 from twin.progress import Progress
 from twin.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainer.gate import Verdict
 
 Figures = dict[str, dict[str, Any]]
-Listener = Callable[[dict[str, Any]], None]  # told the events of twin.cli.worker
+Listener = launchers.Listener
 
 ITEMS = 240  # held-out replies of an evaluation
 FIGURES = ("loss", "context_choice", "distinct")
@@ -98,23 +98,8 @@ def train(settings: Settings, dataset: Path, base: Path, parent: Adapter | None,
 
 
 def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
-    """Have `twin.cli.worker` do a job; returns its result."""
-    log = settings.data / "logs" / f"{job}.log"
-    child = children.start(children.python("twin.cli.worker", job, json.dumps(order)), log=log)
-    try:
-        for event in children.json_lines(child):
-            if event["event"] == "error":
-                kind = NothingNew if event["type"] == NothingNew.__name__ else TwinError
-                raise kind(event["what"], mend=event["mend"])
-            if event["event"] == "done":
-                return event["result"]
-            on_event(event)
-        child.wait()
-    finally:
-        children.stop(child)
-    raise TwinError(
-        f"`{job}` ended with exit code {child.returncode} before it was done.", mend=f"{log} says why; the same command goes on from there."
-    )
+    """Have a job of `trainer.jobs` done where the settings say; returns its result."""
+    return launchers.run(settings, job, order, on_event)
 
 
 def into(progress: Progress, screen: Screen | None = None) -> Listener:
