@@ -203,7 +203,7 @@ class Scene:
         return not waiting
 
     async def idle(self) -> None:
-        await until(self.is_idle, 20)
+        await until(self.is_idle, 60)
 
     def fail(self, method: str, action: Any, arg: Any = None, **more: int) -> None:
         self.faults.add(Fault(method, action, arg, **more))
@@ -241,7 +241,7 @@ def make_settings(path: Path, api_url: str, **bot: Any) -> Settings:
     return Settings(_env_file=None, data=path, owner={"id": OWNER, "name": "Olga"}, bot=values)  # type: ignore[call-arg, arg-type]
 
 
-async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
+async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 30.0) -> Any:
     """Wait until `claim` holds; its value."""
     deadline = time.monotonic() + seconds
     while True:

@@ -97,7 +97,7 @@ def test_a_run_that_is_asked_to_stop_ends_as_with_ctrl_c_wherever_it_runs(data: 
     assert is_training(settings)
     asked = transact(settings, lambda connection: runs.ask_to_stop(connection, utc_now()))
     assert asked
-    assert process.communicate(timeout=60)[0] == "stopped\n"
+    assert process.communicate(timeout=150)[0] == "stopped\n"
     assert (newest(data).state, newest(data).run_id) == ("cancelled", asked.run_id)
     assert not is_training(settings)
 
