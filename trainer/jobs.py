@@ -7,13 +7,16 @@ Events: `estimate` (of a training), `progress`, `error` (a TwinError), `done` wi
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trainer.gpu_lock import one_card
 from twin.errors import TwinError
 from twin.generator import Sampling
 from twin.progress import Progress
@@ -80,10 +83,18 @@ def evaluate(order: Order, progress: Progress, tell: Tell) -> dict[str, Any]:
 
 
 JOBS: dict[str, Callable[[Order, Progress, Tell], Any]] = {"prepare": prepare, "build": build, "train": train, "evaluate": evaluate}
+ON_A_CARD = frozenset({"train", "evaluate"})
+
+
+def prepare_process() -> None:
+    """What torch reads when it is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on shared cores, threads that spin while they wait are ten times slower
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # cards are numbered as nvidia-smi and the lock of the card number them
 
 
 def perform(job: str, order: Order, tell: Tell, *, every: float = TELL_SECONDS) -> bool:
     """Do a job and tell its events, progress at most once in `every` seconds; whether it was done."""
+    prepare_process()
     told_at = 0.0
 
     def progress(done: float, total: float | None, note: str = "") -> None:
@@ -93,7 +104,8 @@ def perform(job: str, order: Order, tell: Tell, *, every: float = TELL_SECONDS) 
             tell("progress", done=done, total=total, note=note)
 
     try:
-        result = JOBS[job](order, progress, tell)
+        with one_card(progress) if job in ON_A_CARD else nullcontext():
+            result = JOBS[job](order, progress, tell)
     except TwinError as exc:
         tell("error", type=type(exc).__name__, what=exc.what, mend=exc.mend)
         return False

@@ -1,0 +1,204 @@
+"""The one place through which datasets and adapters travel to and from the GPU hosts: an fsspec URL (file:///..., s3://...).
+
+    files/<sha256>           content, each kept once: what is there already is not sent again
+    folders/<digest>.json    {"files": {path: {"sha256", "bytes"}}}, written after its files: what it names is whole
+    documents/<name>.json    small results and notes, each written in one step
+
+What comes back is compared with its sums and appears under its name whole or not at all. The content is private chats: one
+URL belongs to one twin, and `sweep` removes what the twin does not use any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from twin.errors import SettingsError, StoreError
+from twin.progress import Progress, silent
+
+MEND = "Check TWIN_TRAINER__STORAGE, and that this host may read and write there."
+Listing = dict[str, dict[str, Any]]
+
+
+class Storage:
+    """Blocking calls. Raises StoreError if the storage cannot be used or what it holds is damaged."""
+
+    def __init__(self, url: str) -> None:
+        """Reaches nothing yet. Raises SettingsError if no library here understands the URL."""
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        try:
+            self._fs, root = url_to_fs(url)
+        except (ImportError, ValueError) as exc:
+            raise SettingsError(f"TWIN_TRAINER__STORAGE cannot be used: {exc}", mend="For s3://, pip install s3fs.") from exc
+        self.url = url
+        self._root = root.rstrip("/")
+        self._is_folder = isinstance(self._fs, LocalFileSystem)
+
+    def push(self, path: Path, progress: Progress = silent, *, without: Collection[str] = ()) -> str:
+        """Send a folder (but not the files named in `without`) or one file; returns the digest by which it is known here."""
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and file.name not in without)
+        top = path.parent if path.is_file() else path
+        listing: Listing = {str(file.relative_to(top).as_posix()): {"sha256": sum_of(file), "bytes": file.stat().st_size} for file in files}
+        digest = hashlib.sha256(_json(listing)).hexdigest()
+        total, done = sum(row["bytes"] for row in listing.values()), 0
+        with self._reaching():
+            for file, row in zip(files, listing.values(), strict=True):
+                target = self._path("files", row["sha256"])
+                if self._size(target) != row["bytes"]:
+                    self._put(file, target)
+                done += row["bytes"]
+                progress(done, total, f"sending {path.name}")
+            self._write(self._path("folders", f"{digest}.json"), _json(listing))
+        return digest
+
+    def pull(self, digest: str, target: Path, progress: Progress = silent) -> Path:
+        """Fetch into the new folder `target`; nothing is done if that is there."""
+        if target.exists():
+            return target
+        building = target.with_name(f".{target.name}.{os.getpid()}.part")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True, mode=0o700)
+        try:
+            listing = self._listing(digest)
+            total, done = sum(row["bytes"] for row in listing.values()), 0
+            for name, row in listing.items():
+                self._get(row["sha256"], building / name)
+                done += row["bytes"]
+                progress(done, total, f"fetching {target.name}")
+            try:
+                building.rename(target)
+            except OSError:
+                if not target.exists():  # another process fetched the same meanwhile
+                    raise
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return target
+
+    def write(self, name: str, document: Any) -> None:
+        with self._reaching():
+            self._write(self._path("documents", f"{name}.json"), json.dumps(document, ensure_ascii=False).encode())
+
+    def read(self, name: str) -> Any:
+        """The document of this name, None if there is none."""
+        with self._reaching():
+            content = self._cat(self._path("documents", f"{name}.json"))
+        return None if content is None else json.loads(content)
+
+    def remove(self, name: str) -> None:
+        with self._reaching():
+            self._rm(self._path("documents", f"{name}.json"))
+
+    def sweep(self, *, folders: Collection[str] = (), documents: Collection[str] = ()) -> None:
+        """Remove everything but these: what they do not need, and what a crash left."""
+        with self._reaching():
+            kept = {self._path("folders", f"{digest}.json") for digest in folders}
+            kept |= {self._path("documents", f"{name}.json") for name in documents}
+            for digest in folders:
+                kept |= {self._path("files", row["sha256"]) for row in self._listing(digest).values()}
+            for kind in ("folders", "documents", "files"):
+                for path in self._fs.find(self._path(kind)):
+                    if str(path) not in kept:
+                        self._rm(str(path))
+
+    def check(self) -> None:
+        """Write, read and remove a document."""
+        name = f"check-{secrets.token_hex(4)}"
+        self.write(name, name)
+        if self.read(name) != name:
+            raise StoreError(f"The storage {self.url} does not give back what was written.", mend=MEND)
+        self.remove(name)
+
+    # --- single files -------------------------------------------------------------------------------------------------
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._root, *parts))
+
+    def _size(self, path: str) -> int | None:
+        try:
+            return int(self._fs.info(path)["size"])
+        except FileNotFoundError:
+            return None
+
+    def _put(self, source: Path, target: str) -> None:
+        """An object store shows a file when it is whole; in a folder it gets its name when it is whole."""
+        if not self._is_folder:
+            self._fs.put_file(str(source), target)
+            return
+        part = self._part(target)
+        shutil.copyfile(source, part)
+        os.replace(part, target)
+
+    def _write(self, target: str, content: bytes) -> None:
+        if not self._is_folder:
+            self._fs.pipe_file(target, content)
+            return
+        part = self._part(target)
+        part.write_bytes(content)
+        os.replace(part, target)
+
+    def _part(self, target: str) -> Path:
+        Path(self._root).mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(target).parent.mkdir(exist_ok=True)
+        return Path(f"{target}.{secrets.token_hex(4)}.part")
+
+    def _cat(self, path: str) -> bytes | None:
+        try:
+            return bytes(self._fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def _rm(self, path: str) -> None:
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+    def _listing(self, digest: str) -> Listing:
+        with self._reaching():
+            content = self._cat(self._path("folders", f"{digest}.json"))
+        if content is None or hashlib.sha256(content).hexdigest() != digest:
+            raise StoreError(f"{digest[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
+        listing: Listing = json.loads(content)
+        for name in listing:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise StoreError(f"The storage {self.url} names a file outside its folder.", mend="Empty it: somebody else writes there.")
+        return listing
+
+    def _get(self, expected: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        source = self._path("files", expected)
+        with self._reaching():
+            self._fs.get_file(source, str(target))
+        if sum_of(target) != expected:
+            with self._reaching():
+                self._rm(source)  # or it would never be sent again
+            raise StoreError(f"A file in the storage {self.url} is damaged.", mend="Run it again: the file is sent anew.")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        self._fs.invalidate_cache()  # others write there too
+        botocore = sys.modules.get("botocore.exceptions")  # s3fs lets some of its errors through, such as missing credentials
+        foreign = (OSError, botocore.BotoCoreError) if botocore else (OSError,)
+        try:
+            yield
+        except foreign as exc:
+            raise StoreError(f"The storage {self.url} cannot be used ({type(exc).__name__}).", mend=MEND) from exc
+
+
+def sum_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(listing: Listing) -> bytes:
+    return json.dumps(listing, sort_keys=True, indent=1).encode()
