@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
-from aiogram.types import FSInputFile, ReplyParameters
+from aiogram.types import BufferedInputFile, ReplyParameters
 from aiogram.utils.formatting import Text
 
 from bot import run_card
@@ -143,7 +143,9 @@ async def _show_card(twin: Twin, bot: Bot, run: Run, result: Result | None) -> N
     if result and result.picture.exists():
         caption = text.as_kwargs(text_key="caption", entities_key="caption_entities")
         try:
-            card = await bot.send_photo(twin.owner_id, FSInputFile(result.picture), **caption, **more)
+            # In memory, some 60 KB: a request that is cut off would leave the file open.
+            picture = BufferedInputFile(result.picture.read_bytes(), result.picture.name)
+            card = await bot.send_photo(twin.owner_id, picture, **caption, **more)
         except TelegramBadRequest as exc:
             if "chat not found" in exc.message:
                 raise
