@@ -27,7 +27,7 @@ FORBIDDEN = {
 }
 HEAVY = ("torch", "transformers", "peft", "trl", "bitsandbytes", "vllm", "telethon", "matplotlib", "sklearn")
 # Modules that are pieces of torch: imported only inside functions.
-OF_TORCH = ("trainer.cpu_attention", "trainer.lora_linear")
+OF_TORCH = ("trainer.cpu_attention", "trainer.cpu_layers", "trainer.lora_linear")
 # Run by Alembic and by nobody else.
 NOT_MODULES = ("twin.store.migrations",)
 

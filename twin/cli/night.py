@@ -65,6 +65,9 @@ def play(settings: Settings, screen: Screen, run: Training, order: Order) -> dic
         document["adapter"] = candidate.name
         if active and active.name == candidate.name:
             return _end(settings, run, document, "nothing new", f"Nothing new to learn: {candidate.name} stays active.")
+        if candidate.state == "retired":  # the owner kept it out, or went back from it
+            line = f"Nothing new to learn since {candidate.name}, which was set aside: what answers now stays."
+            return _end(settings, run, document, "nothing new", line)
         tested = [active, candidate] if active else [candidate]
         with _stage(screen, run, "evaluate", "Evaluating") as progress:
             found = stages.evaluate(settings, report.path, base, tested, progress, items=order.items)
