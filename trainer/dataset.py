@@ -1,5 +1,7 @@
 """The store -> a sealed dataset folder. Deterministic: the same messages and settings give the same bytes.
 
+Read in this order: here, dataset_parts (one dialog), dataset_pool (many processes), dataset_files (the folder).
+
     data/datasets/<hash>/  train.jsonl  validation.jsonl  holdout.jsonl  anchor.jsonl  report.json  manifest.json (written last)
 
 Only private chats whose contact's consent is recorded, and of those only what the owner's account saw. Chats are never mixed
@@ -10,26 +12,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trainer.examples import REASONS, SPLITS, Example, Rules, Split, Tally, examples_of
+from trainer.dataset_files import building
+from trainer.dataset_parts import CHANNEL, HISTOGRAM, Order
+from trainer.dataset_pool import parts
+from trainer.examples import REASONS, SPLITS, Example, Rules, Split
+from trainer.lengths import encoder_of, marks_of
 from twin.base_folder import tokenizer_hash
 from twin.errors import InputError
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs as dialog_rows
 from twin.store import messages as message_rows
-from twin.turns import Renderer, Turn, system_turn
+from twin.turns import Renderer, Turn
 
-CHANNEL = "account"  # the owner's own chats; text that came through the bot does not train
-HISTOGRAM = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+MESSAGES_A_PROCESS = 40_000  # fewer are built before another process has started
+MOST_PROCESSES = 8  # each holds the tokenizer
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,11 @@ class DatasetReport:
         return asdict(self) | {"path": str(self.path), "reasons": REASONS}
 
 
-async def build_dataset(store: AsyncEngine, settings: Settings, base: Path, out: Path, progress: Progress = silent) -> DatasetReport:
+async def build_dataset(
+    store: AsyncEngine, settings: Settings, base: Path, out: Path, progress: Progress = silent, *, processes: int | None = None
+) -> DatasetReport:
     """Build into `out/<hash>`; an equal one that is there already is kept. Raises InputError if nothing can be learned."""
-    renderer = Renderer(load_tokenizer(base))
+    tokenizer = load_tokenizer(base)
     rules = Rules(
         gap_seconds=settings.dataset.gap_hours * 3600,
         max_tokens=settings.dataset.max_tokens,
@@ -75,31 +83,71 @@ async def build_dataset(store: AsyncEngine, settings: Settings, base: Path, out:
         repeat_cap=settings.dataset.repeat_cap,
         anchor_fraction=settings.dataset.anchor_fraction,
     )
-    tally = Tally()
-    examples: list[Example] = []
-    contacts: list[ContactCount] = []
     async with store.connect() as connection:
         dialogs = sorted(await dialog_rows.find(connection), key=lambda d: d.dialog_id)
         counts = await message_rows.counts(connection, channel=CHANNEL)
-        for done, dialog in enumerate(dialogs):
-            total, own = counts.get(dialog.dialog_id, (0, 0))
-            left_out = (
-                "excluded" if dialog.excluded else None if dialog.consent == "given" else f"consent: {dialog.consent or 'never asked'}"
+    left_out = {d.dialog_id: "excluded" if d.excluded else f"consent: {d.consent or 'never asked'}" for d in dialogs}
+    taken = [d for d in dialogs if not d.excluded and d.consent == "given"]
+    if processes is None:
+        messages = sum(counts.get(d.dialog_id, (0, 0))[0] for d in taken)
+        processes = min(os.cpu_count() or 1, MOST_PROCESSES, messages // MESSAGES_A_PROCESS)
+    order = Order(Path(store.url.database or ""), settings.owner.name, rules, marks_of(Renderer(tokenizer)), encoder_of(tokenizer))
+
+    total = Counter[str]()  # tokens, supervised tokens
+    examples, targets, histogram, verdicts = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    targets_of: dict[int, int] = {}
+    train_until: dict[str, int] = {}
+    with building(out) as folder:
+        for done, part in enumerate(parts(order, [(d.dialog_id, d.name) for d in taken], processes)):
+            folder.add(part)
+            total += Counter({"tokens": part.tokens, "supervised": part.supervised_tokens})
+            examples += part.examples
+            targets += part.targets
+            histogram += part.histogram
+            verdicts += part.verdicts
+            targets_of[part.dialog_id] = part.targets.total()
+            if part.train_until is not None:
+                train_until[str(part.dialog_id)] = part.train_until
+            progress(done + 1, len(taken))
+        if not examples["train"]:
+            raise InputError(
+                "There is nothing to learn from: no reply of the owner in a chat with consent.",
+                mend="`twin contacts` shows who has consented; `twin collect` or `twin import` brings messages.",
             )
-            found: list[Example] = []
-            if left_out is None:
-                rows = [m for m in await message_rows.history(connection, dialog.dialog_id) if m.channel == CHANNEL]
-                system = system_turn(settings.owner.name, dialog.name)
-                found = examples_of(dialog.dialog_id, rows, system, rules, renderer.count, tally)
-                examples += found
-            contacts.append(ContactCount(dialog.dialog_id, dialog.name, total, own, sum(len(e.targets) for e in found), left_out))
-            progress(done + 1, len(dialogs))
-    if not any(e.split == "train" for e in examples):
-        raise InputError(
-            "There is nothing to learn from: no reply of the owner in a chat with consent.",
-            mend="`twin contacts` shows who has consented; `twin collect` or `twin import` brings messages.",
+        manifest: dict[str, Any] = {
+            "files": folder.hashes(),
+            "rules": asdict(rules),
+            "tokenizer": tokenizer_hash(base),
+            "dialog_ids": [dialog_id for dialog_id, found in targets_of.items() if found],
+            "train_until": train_until,
+        }
+        sealed = json.dumps(manifest, sort_keys=True, indent=1).encode()
+        name = hashlib.sha256(sealed).hexdigest()[:16]
+        report = DatasetReport(
+            path=out / name,
+            hash=name,
+            reused=is_dataset(out / name),
+            examples={split: examples[split] for split in SPLITS},
+            targets={split: targets[split] for split in SPLITS},
+            tokens=total["tokens"],
+            supervised_tokens=total["supervised"],
+            verdicts=dict(sorted(verdicts.items())),
+            contacts=tuple(
+                ContactCount(
+                    d.dialog_id,
+                    d.name,
+                    *counts.get(d.dialog_id, (0, 0)),
+                    targets_of.get(d.dialog_id, 0),
+                    None if d.dialog_id in targets_of else left_out[d.dialog_id],
+                )
+                for d in dialogs
+            ),
+            histogram={str(b): histogram[str(b)] for b in (*HISTOGRAM, "more") if histogram[str(b)]},
         )
-    return _seal(out, examples, contacts, tally, rules, renderer, base)
+        if not report.reused:
+            kept = {key: value for key, value in report.as_json().items() if key not in ("path", "reused")}
+            folder.seal(report.path, json.dumps(kept, sort_keys=True, indent=1), sealed)
+    return report
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -136,65 +184,3 @@ def read_examples(folder: Path, split: Split) -> Iterator[Example]:
         yield Example(
             row["dialog_id"], split, tuple(Turn(role, text) for role, text in row["turns"]), tuple(row["targets"]), tuple(row["at"])
         )
-
-
-def _seal(
-    out: Path, examples: list[Example], contacts: list[ContactCount], tally: Tally, rules: Rules, renderer: Renderer, base: Path
-) -> DatasetReport:
-    files = {f"{split}.jsonl": _lines(e for e in examples if e.split == split) for split in SPLITS}
-    manifest: dict[str, Any] = {
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        "rules": asdict(rules),
-        "tokenizer": tokenizer_hash(base),
-        "dialog_ids": sorted({e.dialog_id for e in examples}),
-        "train_until": _train_until(examples),
-    }
-    sealed = json.dumps(manifest, sort_keys=True, indent=1).encode()
-    name = hashlib.sha256(sealed).hexdigest()[:16]
-    tokens, supervised, histogram = 0, 0, Counter[str]()
-    for example in (e for e in examples if e.split == "train"):
-        row = renderer.row(example.turns)
-        tokens += len(row.ids)
-        supervised += sum(end - first for i, first, end in row.spans if i in example.targets)
-        histogram[next((str(bound) for bound in HISTOGRAM if len(row.ids) <= bound), "more")] += 1
-    report = DatasetReport(
-        path=out / name,
-        hash=name,
-        reused=is_dataset(out / name),
-        examples={split: sum(e.split == split for e in examples) for split in SPLITS},
-        targets={split: sum(len(e.targets) for e in examples if e.split == split) for split in SPLITS},
-        tokens=tokens,
-        supervised_tokens=supervised,
-        verdicts=dict(sorted(tally.verdicts.items())),
-        contacts=tuple(contacts),
-        histogram={str(b): histogram[str(b)] for b in (*HISTOGRAM, "more") if histogram[str(b)]},
-    )
-    if not report.reused:
-        building = out / f"{name}.building"
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True, mode=0o700)
-        for file, content in files.items():
-            (building / file).write_bytes(content)
-        kept = {key: value for key, value in report.as_json().items() if key not in ("path", "reused")}
-        (building / "report.json").write_text(json.dumps(kept, sort_keys=True, indent=1), encoding="utf-8")
-        (building / "manifest.json").write_bytes(sealed)
-        shutil.rmtree(out / name, ignore_errors=True)  # what a crash left there has no manifest
-        building.rename(out / name)
-    return report
-
-
-def _train_until(examples: Iterable[Example]) -> dict[str, int]:
-    """When the newest reply that trains began, in unix seconds, of each dialog: an adapter trained on this knows it up to then."""
-    until: dict[str, int] = {}
-    for e in examples:
-        if e.split == "train":
-            until[str(e.dialog_id)] = max(until.get(str(e.dialog_id), 0), *e.at)
-    return until
-
-
-def _lines(examples: Iterable[Example]) -> bytes:
-    rows = (
-        {"dialog_id": e.dialog_id, "turns": [[t.role, t.content] for t in e.turns], "targets": list(e.targets), "at": list(e.at)}
-        for e in examples
-    )
-    return "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows).encode("utf-8")

@@ -13,8 +13,10 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import chain
 from typing import Literal
 
 from twin.turns import Message, Turn, bursts, by_key, render_burst
@@ -36,7 +38,7 @@ REASONS = {
     "service": "is a service message or empty",
     "masked": "is nothing but masked data",
 }
-SPREAD_SECONDS = 3600
+SPREAD = timedelta(hours=1)
 _MASKS = re.compile(r"\[(?:email|password|key|account|card|phone)\]")
 
 
@@ -52,7 +54,7 @@ class Rules:
     anchor_fraction: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """`turns[0]` is the system turn; `targets` are indices into `turns`, `at` when each of them began, in unix seconds."""
 
@@ -63,14 +65,14 @@ class Example:
     at: tuple[int, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     """A turn with what the rules need to know of it. `verdict` of an owner's turn: "target" or a key of REASONS."""
 
     turn: Turn
-    tokens: int
     messages: list[Message]
     verdict: str = ""
+    tokens: int = 0
     after: int | None = None  # the turn it answers by Telegram's reply mark, where that is not the turn before it
     split: Split = "train"
 
@@ -86,81 +88,130 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     texts: Counter[str] = field(default_factory=Counter)
 
+    def repeated(self, texts: Sequence[str], cap: int) -> set[int]:
+        """Which of a dialog's texts, by index, are targets often enough. The others are counted."""
+        found = set()
+        for i, text in enumerate(texts):
+            if self.texts[text] >= cap:
+                found.add(i)
+            else:
+                self.texts[text] += 1
+        return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A dialog whose turns are measured and split. `texts`: what would train, as the repeats are counted, which only
+    `cut` needs: dialogs are measured in any order, and counted in that of their ids."""
+
+    dialog_id: int
+    system: Turn
+    budget: int
+    conversations: list[list[_Node]]
+    training: list[_Node]
+    texts: list[str]
+    own_messages: int
+
+
+Count = Callable[[Sequence[Turn]], Sequence[int]]  # how many tokens each turn takes at most
+
 
 def examples_of(
     dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Callable[[Turn], int], tally: Tally
 ) -> list[Example]:
     """All examples of one dialog, in order of time. `tally` is shared by the dialogs of a dataset."""
-    cut = _conversations(messages, rules.gap_seconds)
-    anchored = [_is_anchor(dialog_id, c[0].message_id, rules.anchor_fraction) for c in cut]
-    conversations = [_nodes(c, count) for c in cut]
+    measured = measure(dialog_id, messages, system, rules, lambda turns: [count(turn) for turn in turns])
+    repeated = tally.repeated(measured.texts, rules.repeat_cap)
+    return [example for example, _ in cut(measured, repeated, tally.verdicts)]
+
+
+def measure(dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Count) -> Measured:
+    """Everything about a dialog that no other dialog decides."""
+    runs = _conversations(messages, rules.gap_seconds)
+    anchored = [_is_anchor(dialog_id, run[0].message_id, rules.anchor_fraction) for run in runs]
+    conversations = [_nodes(run) for run in runs]
+    nodes = list(chain.from_iterable(conversations))
+    head, *tokens = count([system, *(node.turn for node in nodes)])
+    for node, taken in zip(nodes, tokens, strict=True):
+        node.tokens = taken
     _follow_replies(conversations)
-    budget = rules.max_tokens - count(system)
-    nodes = [node for conversation in conversations for node in conversation]
+    budget = rules.max_tokens - head
     for conversation in conversations:
         for i, node in enumerate(conversation):
             if node.verdict == "target" and _asked(conversation, i).tokens + node.tokens > budget:
                 node.verdict = "too_long"
-    _split([node for node in nodes if node.verdict == "target"], rules)
+    targets = [node for node in chain.from_iterable(conversations) if node.verdict == "target"]
+    _split(targets[:], rules)
     for conversation, is_anchor in zip(conversations, anchored, strict=True):
-        for node in conversation:
-            if is_anchor and node.split == "train":
-                node.split = "anchor"
-    for node in nodes:
-        if node.verdict == "target" and node.split == "train":
-            text = " ".join(node.turn.content.casefold().split())
-            if tally.texts[text] >= rules.repeat_cap:
-                node.verdict = "repeated"
-            else:
-                tally.texts[text] += 1
+        if is_anchor:
+            for node in conversation:
+                if node.split == "train":
+                    node.split = "anchor"
+    training = [node for node in targets if node.split == "train"]
+    texts = [" ".join(node.turn.content.casefold().split()) for node in training]
+    return Measured(dialog_id, system, budget, conversations, training, texts, sum(m.out for m in messages))
+
+
+def cut(measured: Measured, repeated: Collection[int], verdicts: Counter[str]) -> list[tuple[Example, list[int]]]:
+    """The examples, in order of time, each with the tokens of its turns after the first; `verdicts` is added to."""
+    for i in repeated:
+        measured.training[i].verdict = "repeated"
     shown = 0
-    for node in nodes:
+    for node in chain.from_iterable(measured.conversations):
         if node.turn.role == "assistant" and node.messages:
             shown += len(node.messages)
-            tally.verdicts[node.split if node.verdict == "target" else node.verdict] += len(node.messages)
-    if hidden := sum(m.out for m in messages) - shown:
-        tally.verdicts["service"] += hidden
-    return [e for c in conversations for split in SPLITS for e in _windows(dialog_id, c, split, system, budget)]
+            verdicts[node.split if node.verdict == "target" else node.verdict] += len(node.messages)
+    if hidden := measured.own_messages - shown:
+        verdicts["service"] += hidden
+    return [found for c in measured.conversations for split in SPLITS for found in _windows(measured, c, split)]
 
 
 def _conversations(messages: Sequence[Message], gap_seconds: float) -> list[list[Message]]:
-    cut: list[list[Message]] = []
+    gap = timedelta(seconds=gap_seconds)
+    runs: list[list[Message]] = []
     for message in messages:
-        if not cut or (message.sent_at - cut[-1][-1].sent_at).total_seconds() >= gap_seconds:
-            cut.append([])
-        cut[-1].append(message)
-    return cut
+        if runs and message.sent_at - runs[-1][-1].sent_at < gap:
+            runs[-1].append(message)
+        else:
+            runs.append([message])
+    return runs
 
 
-def _nodes(conversation: Sequence[Message], count: Callable[[Turn], int]) -> list[_Node]:
+def _nodes(conversation: Sequence[Message]) -> list[_Node]:
     known = by_key(conversation)
     nodes: list[_Node] = []
     for burst in bursts(conversation):
         turn = render_burst(burst, known)
-        nodes.append(_Node(turn, count(turn), burst, _verdict(burst, turn, answers=bool(nodes)) if burst[0].out else ""))
+        nodes.append(_Node(turn, burst, _verdict(burst, turn, answers=bool(nodes)) if burst[0].out else ""))
     return nodes
 
 
 def _verdict(burst: Sequence[Message], turn: Turn, *, answers: bool) -> str:
     if not answers:
         return "opener"
-    if any(message.forwarded for message in burst):
-        return "forwarded"
-    if any(message.via_bot for message in burst):
-        return "via_bot"
-    if any(message.source == "twin" for message in burst):
-        return "twin"
-    if any(message.kind != "text" for message in burst):
-        return "media"
-    if (burst[-1].sent_at - burst[0].sent_at).total_seconds() > SPREAD_SECONDS:
+    for message in burst:
+        if message.kind != "text" or message.forwarded or message.via_bot or message.source == "twin":
+            return _foreign(burst)
+    if burst[-1].sent_at - burst[0].sent_at > SPREAD:
         return "spread"
-    if not re.search(r"\w", _MASKS.sub("", turn.content)) and _MASKS.search(turn.content):
+    if "[" in turn.content and not re.search(r"\w", _MASKS.sub("", turn.content)) and _MASKS.search(turn.content):
         return "masked"
     return "target"
 
 
+def _foreign(burst: Sequence[Message]) -> str:
+    """Why a burst with something in it that the owner did not write is no target."""
+    if any(message.forwarded for message in burst):
+        return "forwarded"
+    if any(message.via_bot for message in burst):
+        return "via_bot"
+    return "twin" if any(message.source == "twin" for message in burst) else "media"
+
+
 def _follow_replies(conversations: list[list[_Node]]) -> None:
     """A reply mark beats the order of things: the turn answers the marked message, however far back it is."""
+    if not any(node.turn.role == "assistant" and node.messages[0].reply_to_id is not None for nodes in conversations for node in nodes):
+        return
     place = {
         (m.channel, m.message_id): (c, i) for c, nodes in enumerate(conversations) for i, node in enumerate(nodes) for m in node.messages
     }
@@ -180,7 +231,7 @@ def _follow_replies(conversations: list[list[_Node]]) -> None:
                 # What it answers lies in an earlier conversation: the turn moves there and is an answer after all. Where
                 # it was, it stays as context for what follows.
                 verdict = _verdict(node.messages, node.turn, answers=True)
-                conversations[at].append(_Node(node.turn, node.tokens, node.messages, verdict, after=after))
+                conversations[at].append(_Node(node.turn, node.messages, verdict, node.tokens, after=after))
                 node.verdict, node.messages = "opener", []
             elif after != i - 1:
                 node.after = after
@@ -209,25 +260,28 @@ def _is_anchor(dialog_id: int, first_message_id: int, fraction: float) -> bool:
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
-def _windows(dialog_id: int, conversation: list[_Node], split: Split, system: Turn, budget: int) -> list[Example]:
+def _windows(measured: Measured, conversation: list[_Node], split: Split) -> list[tuple[Example, list[int]]]:
     """Cut between turns, never between a reply and what it answers; a later window begins with some turns of the one before."""
-    found: list[Example] = []
+    budget = measured.budget
+    found: list[tuple[Example, list[int]]] = []
     run: list[int] = []
     start, used = 0, 0
 
+    def add(nodes: Sequence[_Node], targets: Sequence[int]) -> None:
+        turns, at = (measured.system, *(n.turn for n in nodes)), tuple(nodes[i].at for i in targets)
+        found.append((Example(measured.dialog_id, split, turns, tuple(i + 1 for i in targets), at), [n.tokens for n in nodes]))
+
     def close() -> None:
         if run:
-            nodes = conversation[start : run[-1] + 1]
-            targets, at = tuple(i - start + 1 for i in run), tuple(conversation[i].at for i in run)
-            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), targets, at))
+            add(conversation[start : run[-1] + 1], [i - start for i in run])
             run.clear()
 
     for i, node in enumerate(conversation):
-        if node.verdict != "target" or node.split != split:
+        if node.split != split or node.verdict != "target":
             continue
         if node.after is not None:
-            nodes = [*conversation[_back(conversation, node.after, budget - node.tokens) : node.after + 1], node]
-            found.append(Example(dialog_id, split, (system, *(n.turn for n in nodes)), (len(nodes),), (node.at,)))
+            asked = conversation[_back(conversation, node.after, budget - node.tokens) : node.after + 1]
+            add([*asked, node], [len(asked)])
             continue
         if run:
             used += sum(n.tokens for n in conversation[run[-1] + 1 : i + 1])

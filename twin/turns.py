@@ -54,14 +54,19 @@ class Turn:
 
 def join_bubbles(bubbles: Iterable[str]) -> str:
     """Merge the messages of a burst into one turn's content; `split_bubbles` gives them back."""
-    return "\n".join(
-        re.sub(r"(\\+)(?=n|\n)", lambda m: m.group(1) * 2, bubble.replace("\r\n", "\n")).replace("\n", "\\n") for bubble in bubbles
-    )
+    return "\n".join(map(_escape, bubbles))
 
 
 def split_bubbles(content: str) -> list[str]:
     """The messages of a turn. Empty lines, which only a model writes, are dropped."""
     return [_unescape(line) for line in content.split("\n") if line.strip()]
+
+
+def _escape(bubble: str) -> str:
+    bubble = bubble.replace("\r\n", "\n")
+    if "\\" in bubble:
+        bubble = re.sub(r"(\\+)(?=n|\n)", lambda m: m.group(1) * 2, bubble)
+    return bubble.replace("\n", "\\n")
 
 
 def _unescape(line: str) -> str:
@@ -173,7 +178,7 @@ class Renderer:
         self._ids: dict[str, list[int]] = {}
         self._marks: dict[tuple[bool, tuple[Role, ...]], list[str]] = {}
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
+        self.special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
         talk: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
         self._system_allowed = self._keeps(("system", *talk))
         self._assistant_first_allowed = self._keeps((*(("system",) if self._system_allowed else ()), *talk[1:]))
@@ -205,7 +210,7 @@ class Renderer:
 
     def count(self, turn: Turn) -> int:
         """How many tokens a turn takes at most, the template's marks included: what windows are cut by."""
-        return len(self._encode(self._plain(turn.content))) + (self._head if turn.role == "system" else self._mark)
+        return len(self._encode(plain(turn.content, self.special))) + (self._head if turn.role == "system" else self._mark)
 
     def _assemble(self, turns: Sequence[Turn], pieces: list[str], spans: list[tuple[int, int, int]], *, ask: bool) -> list[int]:
         """Encode in pieces that end where an assistant turn begins and ends: a prompt then is exactly a prefix of a row."""
@@ -234,7 +239,7 @@ class Renderer:
         at = piece.find(eos)
         if at >= 0:
             return at + len(eos)
-        mark = self._special.search(piece)
+        mark = self.special.search(piece)
         return mark.end() if mark else len(piece) - len(piece.lstrip())
 
     def _around(self, roles: tuple[Role, ...], *, ask: bool) -> list[str]:
@@ -273,14 +278,9 @@ class Renderer:
             found = self._ids[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
         return found
 
-    def _plain(self, content: str) -> str:
-        """A content as words: without spaces around it (most templates trim), and without the tokenizer's special tokens,
-        so that no contact can end their turn and write the owner's or the system's."""
-        return self._special.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", content.strip())
-
     def _fit(self, turns: Sequence[Turn]) -> list[Turn]:
         """Bend turns to what the template takes: some know no system role, some want the contact first."""
-        kept = [Turn(turn.role, self._plain(turn.content)) for turn in turns]
+        kept = [Turn(turn.role, plain(turn.content, self.special)) for turn in turns]
         system = kept.pop(0) if kept and kept[0].role == "system" else None
         if not self._assistant_first_allowed:
             while kept and kept[0].role == "assistant":
@@ -290,6 +290,12 @@ class Renderer:
         if system and kept and kept[0].role == "user":
             kept[0] = Turn("user", f"{system.content}\n\n{kept[0].content}")
         return kept
+
+
+def plain(content: str, special: re.Pattern[str]) -> str:
+    """A content as words: without spaces around it (most templates trim), and without the tokenizer's special tokens,
+    so that no contact can end their turn and write the owner's or the system's."""
+    return special.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", content.strip())
 
 
 def _roles(turns: Sequence[Turn]) -> tuple[Role, ...]:

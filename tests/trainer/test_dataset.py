@@ -92,7 +92,7 @@ async def test_nothing_to_learn_from_is_said(store, tmp_path, tiny_base, rows):
     await keep(store, rows)
     with pytest.raises(InputError, match="nothing to learn from"):
         await build(store, tmp_path, tiny_base)
-    assert not (tmp_path / "datasets").exists()
+    assert list((tmp_path / "datasets").iterdir()) == []
 
 
 # --- windows and numbers ----------------------------------------------------------------------------------------------
