@@ -85,8 +85,9 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        flat, gated, upped, *narrow = ctx.saved_tensors[:6]
-        gate, up, down = _restore(ctx.saved_tensors[6:], ctx.scalings)
+        saved = ctx.saved_tensors  # once: under gradient checkpointing it may be asked for no second time
+        flat, gated, upped, *narrow = saved[:6]
+        gate, up, down = _restore(saved[6:], ctx.scalings)
         wide = grad.reshape(flat.shape)
         lit = F.silu(gated)
         to_hidden, a_down, b_down = gradients(lit * upped, [down], narrow[2:], [wide], of_input=True)
@@ -125,8 +126,9 @@ class _Joint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         number = len(grads)
-        flat, *narrow = ctx.saved_tensors[: 1 + number]
-        layers = _restore(ctx.saved_tensors[1 + number :], ctx.scalings)
+        saved = ctx.saved_tensors
+        flat, *narrow = saved[: 1 + number]
+        layers = _restore(saved[1 + number :], ctx.scalings)
         wide = [grad.reshape(len(flat), -1) for grad in grads]
         to_x, to_a, to_b = gradients(flat, layers, narrow, wide, of_input=ctx.needs_input_grad[0])
         trained = [found for a, b in zip(to_a, to_b, strict=True) for found in (None, None, a, b, None)]
