@@ -20,10 +20,11 @@ from dataset_scene import WHEN, build, files_of, keep, settings_for
 from factories import START, chat, exchanges, me, random_chat, them
 
 from trainer.batches import to_rows
-from trainer.dataset import SPLITS, build_dataset, load_tokenizer, read_examples, read_manifest
+from trainer.dataset import build_dataset, load_tokenizer, read_examples, read_manifest
 from trainer.dataset_files import building
 from trainer.dataset_pool import _Worker
 from trainer.examples import Example
+from trainer.verdicts import SPLITS
 from twin.errors import InputError, TwinError
 from twin.store import dialogs, messages, open_store
 from twin.turns import Renderer
