@@ -5,7 +5,7 @@
 A store of one million messages in 200 consented chats: lengths and words drawn from real chats (package chitchat-dataset),
 both sides in bursts, some conversations a day, now and then an e-mail address or a phone number. One side is
 `build_dataset`, whole: read, cut, mask, count, split, write, hash. The other is the same fast tokenizer, encoding the same
-texts in batches on all cores, its model's word cache enlarged, its fastest call. Each run is a process of its own, timed
+texts in batches on all cores by its fastest call. Each run is a process of its own, timed
 once the libraries are imported; memory is what it and its children hold together at the worst moment.
 The last line is one JSON object. Memory is read from /proc: without it, `peak_mb` is null.
 """
@@ -56,9 +56,9 @@ def main() -> None:
     if args.side:
         print(json.dumps({"tokenizer": tokenize, "build": build}[args.side](args.folder, args.base)))
         return
-    base = args.base or sample_model()
     with tempfile.TemporaryDirectory(prefix="dataset-") as temporary:
         folder = Path(temporary)
+        base = args.base or sample_model(folder)
         fill_store(folder / "twin.sqlite", args.messages)
         found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         for number in range(args.rounds):
@@ -83,10 +83,10 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def sample_model() -> Path:
+def sample_model(folder: Path) -> Path:
     from trainer.base_model import SAMPLE, prepare_base_model
 
-    return prepare_base_model(SAMPLE, load_settings(None).models_path)
+    return prepare_base_model(SAMPLE, Path(os.environ.get("TWIN_MODELS") or folder / "models"))
 
 
 # --- the store --------------------------------------------------------------------------------------------------------
@@ -150,7 +150,6 @@ def tokenize(folder: Path, base: Path) -> dict[str, Any]:
     connection.close()
     began_at, used = time.perf_counter(), cpu_seconds()
     tokenizer = load_tokenizer(base).backend_tokenizer
-    tokenizer.model._resize_cache(200_000)
     rest, tokens = iter(texts), 0
     while batch := list(islice(rest, 5_000)):
         tokens += sum(len(encoded.ids) for encoded in tokenizer.encode_batch_fast(batch, add_special_tokens=False))

@@ -43,9 +43,9 @@ async def draft(twin: Twin, bot: Bot) -> None:
 
 async def _do(twin: Twin, bot: Bot, job: Job) -> datetime | None:
     """Write one text. Returns until when the engine should be left alone, if it failed."""
+    if paused_until := await _paused_until(twin):
+        return paused_until
     async with twin.store.begin() as connection:
-        if await engine_pause.is_paused(connection, utc_now()):
-            return utc_now() + timedelta(seconds=PAUSED_SECONDS)  # messages wait; nobody need be told of an outage
         if await replies.held_back_until(connection, job, twin.settings, utc_now()):
             log.warning("dialog.held_back", dialog_id=job.dialog_id)
             return None
@@ -58,9 +58,15 @@ async def _do(twin: Twin, bot: Bot, job: Job) -> datetime | None:
         async with typing(bot, twin.owner_id):
             generated = await _generate(twin, job, turns, {*said, job.draft.text} if job.draft else set())
     except EngineError as exc:
-        return await _put_off(twin, job, exc)
+        return await _paused_until(twin) or await _put_off(twin, job, exc)
     await _propose(twin, job, generated)
     return None
+
+
+async def _paused_until(twin: Twin) -> datetime | None:
+    """When to look again, while a training has the engine's GPU. Messages wait; nobody need be told of an outage."""
+    async with twin.store.connect() as connection:
+        return utc_now() + timedelta(seconds=PAUSED_SECONDS) if await engine_pause.is_paused(connection, utc_now()) else None
 
 
 async def _propose(twin: Twin, job: Job, generated: Generated) -> None:

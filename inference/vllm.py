@@ -90,6 +90,11 @@ class VllmGenerator:
         """Answers in flight end on the former adapter, which is unloaded after the last of them."""
         async with self._switch:
             former = self._adapter
+            if adapter and adapter == former:
+                if (await self._served()).get(adapter.name) != str(adapter.path.resolve()):
+                    await self._load(adapter)
+                    log.info("adapter.loaded_again", adapter=adapter.name)
+                return
             if adapter:
                 await self._load(adapter)
             self._adapter = adapter

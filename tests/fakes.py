@@ -38,6 +38,8 @@ class FakeGenerator:
         )
 
     async def use(self, adapter: ActiveAdapter | None) -> None:
+        if adapter == self.adapter:
+            return
         if adapter and adapter.name in self.refused:
             raise ModelError(f"Adapter {adapter.name} loads but changes nothing.")
         self.adapter = adapter

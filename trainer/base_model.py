@@ -29,7 +29,7 @@ def prepare_base_model(name: str, models_dir: Path, *, revision: str | None = No
     if folder.is_dir():
         _require_template(folder)
         return folder.resolve()
-    target = models_dir / _folder_name(name, revision)
+    target = models_dir / folder_name(name, revision)
     if (target / "manifest.json").exists():
         return target.resolve()
     building = target.with_name(f"{target.name}.building-{os.getpid()}")
@@ -109,6 +109,7 @@ def _digest(folder: Path) -> dict[str, str]:
     return found
 
 
-def _folder_name(name: str, revision: str | None) -> str:
+def folder_name(name: str, revision: str | None) -> str:
+    """What the folder of a base model is called under the models folder."""
     safe = "".join(c if c.isalnum() or c in "-._" else "--" for c in name).strip(".")
     return f"{safe}@{revision[:12]}" if revision else safe

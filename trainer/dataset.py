@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from trainer.dataset_files import building
 from trainer.dataset_parts import CHANNEL, HISTOGRAM, Order
 from trainer.dataset_pool import parts
-from trainer.examples import REASONS, SPLITS, Example, Rules, Split
+from trainer.examples import Example, Rules
 from trainer.lengths import encoder_of, marks_of
+from trainer.verdicts import REASONS, SPLITS, Split
 from twin.base_folder import tokenizer_hash
 from twin.errors import InputError
 from twin.progress import Progress, silent
@@ -53,7 +54,7 @@ class ContactCount:
 @dataclass(frozen=True)
 class DatasetReport:
     """What was built. `verdicts` counts the owner's messages in the chats that are in: splits for targets, else a key
-    of `trainer.examples.REASONS`."""
+    of `trainer.verdicts.REASONS`."""
 
     path: Path
     hash: str

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from trainer.dataset_parts import Part
-from trainer.examples import SPLITS
+from trainer.verdicts import SPLITS
 
 SUFFIX = ".building"
 

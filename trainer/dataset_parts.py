@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.examples import SPLITS, Example, Measured, Rules, Split, cut, measure
+from trainer.examples import Example, Measured, Rules, cut, measure
 from trainer.lengths import Lengths, Marks, encode_with
+from trainer.verdicts import SPLITS, Split
 from twin.history import History
 from twin.turns import system_turn
 

@@ -11,35 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import chain
-from typing import Literal
 
-from twin.turns import Message, Turn, bursts, by_key, render_burst
-
-Split = Literal["train", "validation", "holdout", "anchor"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "holdout", "anchor")
-
-# Why an owner's message did not become a target, in the words that the report prints.
-REASONS = {
-    "opener": "opens a conversation, answers nothing",
-    "media": "is not text (voice, photo, sticker...), or in one turn with such",
-    "forwarded": "was forwarded, or in one turn with such",
-    "via_bot": "was written by an inline bot, or in one turn with such",
-    "twin": "was written by the twin, or in one turn with such",
-    "spread": "belongs to a turn spread over more than an hour",
-    "missing": "answers a message that is not there",
-    "repeated": "repeats a text that is a target often enough",
-    "too_long": "is too long together with what it answers",
-    "service": "is a service message or empty",
-    "masked": "is nothing but masked data",
-}
-SPREAD = timedelta(hours=1)
-_MASKS = re.compile(r"\[(?:email|password|key|account|card|phone)\]")
+from trainer.verdicts import SPLITS, Node, Split, conversations_of, follow_replies, nodes_of
+from twin.turns import Message, Turn
 
 
 @dataclass(frozen=True)
@@ -63,22 +41,6 @@ class Example:
     turns: tuple[Turn, ...]
     targets: tuple[int, ...]
     at: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Node:
-    """A turn with what the rules need to know of it. `verdict` of an owner's turn: "target" or a key of REASONS."""
-
-    turn: Turn
-    messages: list[Message]
-    verdict: str = ""
-    tokens: int = 0
-    after: int | None = None  # the turn it answers by Telegram's reply mark, where that is not the turn before it
-    split: Split = "train"
-
-    @property
-    def at(self) -> int:
-        return int(self.messages[0].sent_at.timestamp())
 
 
 @dataclass
@@ -107,8 +69,8 @@ class Measured:
     dialog_id: int
     system: Turn
     budget: int
-    conversations: list[list[_Node]]
-    training: list[_Node]
+    conversations: list[list[Node]]
+    training: list[Node]
     texts: list[str]
     own_messages: int
 
@@ -127,14 +89,14 @@ def examples_of(
 
 def measure(dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Count) -> Measured:
     """Everything about a dialog that no other dialog decides."""
-    runs = _conversations(messages, rules.gap_seconds)
+    runs = conversations_of(messages, rules.gap_seconds)
     anchored = [_is_anchor(dialog_id, run[0].message_id, rules.anchor_fraction) for run in runs]
-    conversations = [_nodes(run) for run in runs]
+    conversations = [nodes_of(run) for run in runs]
     nodes = list(chain.from_iterable(conversations))
     head, *tokens = count([system, *(node.turn for node in nodes)])
     for node, taken in zip(nodes, tokens, strict=True):
         node.tokens = taken
-    _follow_replies(conversations)
+    follow_replies(conversations)
     budget = rules.max_tokens - head
     for conversation in conversations:
         for i, node in enumerate(conversation):
@@ -166,83 +128,12 @@ def cut(measured: Measured, repeated: Collection[int], verdicts: Counter[str]) -
     return [found for c in measured.conversations for split in SPLITS for found in _windows(measured, c, split)]
 
 
-def _conversations(messages: Sequence[Message], gap_seconds: float) -> list[list[Message]]:
-    gap = timedelta(seconds=gap_seconds)
-    runs: list[list[Message]] = []
-    for message in messages:
-        if runs and message.sent_at - runs[-1][-1].sent_at < gap:
-            runs[-1].append(message)
-        else:
-            runs.append([message])
-    return runs
-
-
-def _nodes(conversation: Sequence[Message]) -> list[_Node]:
-    known = by_key(conversation)
-    nodes: list[_Node] = []
-    for burst in bursts(conversation):
-        turn = render_burst(burst, known)
-        nodes.append(_Node(turn, burst, _verdict(burst, turn, answers=bool(nodes)) if burst[0].out else ""))
-    return nodes
-
-
-def _verdict(burst: Sequence[Message], turn: Turn, *, answers: bool) -> str:
-    if not answers:
-        return "opener"
-    for message in burst:
-        if message.kind != "text" or message.forwarded or message.via_bot or message.source == "twin":
-            return _foreign(burst)
-    if burst[-1].sent_at - burst[0].sent_at > SPREAD:
-        return "spread"
-    if "[" in turn.content and not re.search(r"\w", _MASKS.sub("", turn.content)) and _MASKS.search(turn.content):
-        return "masked"
-    return "target"
-
-
-def _foreign(burst: Sequence[Message]) -> str:
-    """Why a burst with something in it that the owner did not write is no target."""
-    if any(message.forwarded for message in burst):
-        return "forwarded"
-    if any(message.via_bot for message in burst):
-        return "via_bot"
-    return "twin" if any(message.source == "twin" for message in burst) else "media"
-
-
-def _follow_replies(conversations: list[list[_Node]]) -> None:
-    """A reply mark beats the order of things: the turn answers the marked message, however far back it is."""
-    if not any(node.turn.role == "assistant" and node.messages[0].reply_to_id is not None for nodes in conversations for node in nodes):
-        return
-    place = {
-        (m.channel, m.message_id): (c, i) for c, nodes in enumerate(conversations) for i, node in enumerate(nodes) for m in node.messages
-    }
-    for c, nodes in enumerate(conversations):
-        for i, node in enumerate(nodes):
-            if node.verdict not in ("target", "opener") or node.messages[0].reply_to_id is None:
-                continue
-            first = node.messages[0]
-            marked = place.get((first.channel, first.reply_to_id or 0))
-            if marked is None or marked > (c, i):  # nobody answers what is yet to come: a damaged import
-                node.verdict = "missing"
-                continue
-            at, after = marked
-            if conversations[at][after].turn.role == "assistant":
-                continue  # the owner adds to an own message: the order of things holds
-            if at != c:
-                # What it answers lies in an earlier conversation: the turn moves there and is an answer after all. Where
-                # it was, it stays as context for what follows.
-                verdict = _verdict(node.messages, node.turn, answers=True)
-                conversations[at].append(_Node(node.turn, node.messages, verdict, node.tokens, after=after))
-                node.verdict, node.messages = "opener", []
-            elif after != i - 1:
-                node.after = after
-
-
-def _asked(conversation: Sequence[_Node], i: int) -> _Node:
+def _asked(conversation: Sequence[Node], i: int) -> Node:
     after = conversation[i].after
     return conversation[i - 1 if after is None else after]
 
 
-def _split(targets: list[_Node], rules: Rules) -> None:
+def _split(targets: list[Node], rules: Rules) -> None:
     """The newest share of the chat is the holdout, the share before it validation. Few targets give at least one each."""
     targets.sort(key=lambda node: (node.messages[0].sent_at, node.messages[0].message_id))
     n = len(targets)
@@ -260,14 +151,14 @@ def _is_anchor(dialog_id: int, first_message_id: int, fraction: float) -> bool:
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
-def _windows(measured: Measured, conversation: list[_Node], split: Split) -> list[tuple[Example, list[int]]]:
+def _windows(measured: Measured, conversation: list[Node], split: Split) -> list[tuple[Example, list[int]]]:
     """Cut between turns, never between a reply and what it answers; a later window begins with some turns of the one before."""
     budget = measured.budget
     found: list[tuple[Example, list[int]]] = []
     run: list[int] = []
     start, used = 0, 0
 
-    def add(nodes: Sequence[_Node], targets: Sequence[int]) -> None:
+    def add(nodes: Sequence[Node], targets: Sequence[int]) -> None:
         turns, at = (measured.system, *(n.turn for n in nodes)), tuple(nodes[i].at for i in targets)
         found.append((Example(measured.dialog_id, split, turns, tuple(i + 1 for i in targets), at), [n.tokens for n in nodes]))
 
@@ -295,7 +186,7 @@ def _windows(measured: Measured, conversation: list[_Node], split: Split) -> lis
     return found
 
 
-def _back(conversation: Sequence[_Node], last: int, budget: int) -> int:
+def _back(conversation: Sequence[Node], last: int, budget: int) -> int:
     """The first turn of the longest stretch that ends with `last` and takes at most `budget` tokens."""
     start = last
     used = conversation[last].tokens

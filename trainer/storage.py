@@ -98,13 +98,46 @@ class Storage:
         with self._reaching():
             self._rm(self._path("documents", f"{name}.json"))
 
-    def sweep(self, *, folders: Collection[str] = (), documents: Collection[str] = ()) -> None:
-        """Remove everything but these: what they do not need, and what a crash left."""
+    def keep(self, name: str, folder: Path) -> None:
+        """Let the name stand for the folder as it is now; what it stood for before is removed."""
+        before = self.read(name)
+        now = self.push(folder)
+        self.write(name, {"folder": now})
+        if before is not None and before["folder"] != now:
+            self._drop(before["folder"], self._listing(now))
+
+    def recall(self, name: str, target: Path) -> Path | None:
+        """What the name stands for, in the new folder `target`; None if it stands for nothing."""
+        kept = self.read(name)
+        return None if kept is None else self.pull(kept["folder"], target)
+
+    def forget(self, name: str) -> None:
+        """Remove the name and what it stands for."""
+        kept = self.read(name)
+        self.remove(name)
+        if kept is not None:
+            self._drop(kept["folder"], {})
+
+    def _drop(self, digest: str, others: Listing) -> None:
+        kept = {row["sha256"] for row in others.values()}
+        try:
+            listing = self._listing(digest)
+        except StoreError:
+            return  # gone already; `sweep` finds what may be left of it
         with self._reaching():
-            kept = {self._path("folders", f"{digest}.json") for digest in folders}
-            kept |= {self._path("documents", f"{name}.json") for name in documents}
-            for digest in folders:
-                kept |= {self._path("files", row["sha256"]) for row in self._listing(digest).values()}
+            self._rm(self._path("folders", f"{digest}.json"))
+            for row in listing.values():
+                if row["sha256"] not in kept:
+                    self._rm(self._path("files", row["sha256"]))
+
+    def sweep(self, *, folders: Collection[str] = (), names: Collection[str] = ()) -> None:
+        """Remove everything but these folders and what these names stand for."""
+        named = {self._path("documents", f"{name}.json"): self.read(name) for name in names}
+        digests = [*folders, *(known["folder"] for known in named.values() if known is not None)]
+        kept = {*named, *(self._path("folders", f"{digest}.json") for digest in digests)}
+        for digest in digests:
+            kept |= {self._path("files", row["sha256"]) for row in self._listing(digest).values()}
+        with self._reaching():
             for kind in ("folders", "documents", "files"):
                 for path in self._fs.find(self._path(kind)):
                     if str(path) not in kept:

@@ -57,8 +57,9 @@ class ModelError(TwinError): ...
 
 
 class EngineError(TwinError):
-    """`kind`: unreachable (nothing answers), slow (over the time limit), refused (it answered with an error)."""
+    """`kind`: unreachable (nothing answers), slow (over the time limit), refused (it answered with an error), paused (a training
+    has its GPU: no fault, and soon over)."""
 
-    def __init__(self, what: str, *, kind: Literal["unreachable", "slow", "refused"], mend: str = "") -> None:
+    def __init__(self, what: str, *, kind: Literal["unreachable", "slow", "refused", "paused"], mend: str = "") -> None:
         super().__init__(what, mend=mend)
         self.kind = kind

@@ -50,7 +50,10 @@ class Generator(Protocol):
         ...
 
     async def use(self, adapter: ActiveAdapter | None) -> None:
-        """Answer with this adapter from now on (None: the base model). Raises EngineError or ModelError."""
+        """Answer with this adapter from now on (None: the base model). Raises EngineError or ModelError.
+
+        Saying it again costs next to nothing, and brings the adapter back where the engine was restarted and lost it.
+        """
         ...
 
     async def close(self) -> None: ...

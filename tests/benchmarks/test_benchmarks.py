@@ -45,3 +45,11 @@ def test_the_gpu_benchmark_measures_the_products_step_where_it_is_told_to() -> N
 def test_gradient_checkpointing_goes_the_same_way() -> None:
     tiny = ("--shape", "tiny", "--device", "cpu", "--length", "32", "--rows", "1", "--seconds", "0.1", "--compile", "off")
     assert last_line("benchmarks/train_gpu.py", *tiny, "--gradient-checkpointing")["best"]["checkpointed"]
+
+
+@pytest.mark.slow
+def test_the_dataset_benchmark_measures_both_sides() -> None:
+    found = last_line("benchmarks/dataset.py", "--messages", "3000")
+    assert (found["name"], found["bar"], found["memory_bar_mb"]) == ("dataset", 1.5, 1500)
+    assert found["ratio"] > 0
+    assert found["peak_mb"] > 0

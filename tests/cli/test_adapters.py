@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import pytest
-from cli_scene import AT, keep_adapter, on_store, twin
-from fakes import FakeGenerator
+from cli_scene import keep_adapter, on_store, twin
 
-from twin.cli.following import Follower
-from twin.errors import ModelError
-from twin.store import adapters, open_store
+from twin.store import adapters
 
 
 def active(data: Path) -> str | None:
@@ -55,28 +50,3 @@ def test_an_adapter_that_is_not_whole_does_not_go_live(data: Path) -> None:
 def test_the_table_shows_figures_beside_the_base_models(data: Path) -> None:
     keep_adapter(data, "one")
     assert "3.500 (4.000)" in twin("adapters", "--data", data).out
-
-
-def test_an_engine_follows_the_pointer(data: Path) -> None:
-    for name in ("one", "two", "dead"):
-        keep_adapter(data, name)
-
-    async def play() -> list[str | None]:
-        generator = FakeGenerator(refused={"dead"})
-        store = open_store(data / "twin.sqlite")
-        follower = Follower(store, generator)
-        try:
-            await follower.follow()
-            for name in ("one", "two", "two"):
-                async with store.begin() as connection:
-                    await adapters.promote(connection, name, AT)
-                await follower.follow()
-            async with store.begin() as connection:
-                await adapters.promote(connection, "dead", AT)
-            with pytest.raises(ModelError):
-                await follower.follow()
-        finally:
-            await store.dispose()
-        return [adapter.name if adapter else None for adapter in generator.used]
-
-    assert asyncio.run(play()) == ["one", "two"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,7 @@ from processes import until
 from small_tokenizer import save_empty_adapter, save_small_base
 from test_vllm_border import TURNS, Server, open_client
 
-from inference.pause import paused
+from inference.pause import paused, wake
 from inference.promotion import prove
 from twin import engine_pause
 from twin.errors import EngineError, ModelError
@@ -143,15 +145,32 @@ async def test_no_request_fails_while_adapters_come_and_go(small: Path, voices: 
     assert set(answered) == {"voice-1", "voice-2", None}
 
 
+async def test_an_adapter_in_use_is_asked_for_again_at_no_cost_unless_the_server_lost_it(small: Path, voices: list[ActiveAdapter]) -> None:
+    server = Server()
+    client = open_client(small, server)
+    await client.use(voices[0])
+    asked = len(server.requests)
+    await client.use(voices[0])
+    assert len(server.requests) == asked
+    server.adapters.clear()  # restarted
+    await client.use(voices[0])
+    assert list(server.adapters) == ["voice-1"]
+    server.adapters.clear()
+    server.effect = 0.0
+    with pytest.raises(ModelError, match="changes nothing"):
+        await client.use(voices[0])
+
+
 # --- one card for both ------------------------------------------------------------------------------------------------
 
 
 class Sleeper:
     """As much of vLLM over HTTP as a pause needs. `forgets`: it wakes up as the base model, so many times."""
 
-    def __init__(self, *, can_sleep: bool = True, forgets: int = 0) -> None:
+    def __init__(self, *, can_sleep: bool = True, forgets: int = 0, port: int = 0) -> None:
         self.model, self.can_sleep, self.forgets = Server(), can_sleep, forgets
-        self.asleep, self.calls = False, []  # type: ignore[var-annotated]
+        self.asleep = False
+        self.calls: list[str] = []
         sleeper = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -182,7 +201,7 @@ class Sleeper:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
         self.thread.start()
@@ -302,6 +321,59 @@ def test_without_an_owner_to_stop_it_the_night_says_so(
     with pytest.raises(EngineError, match="no `twin serve`"), paused(settings, small):
         raise AssertionError("it must not begin")
     assert pause_of(settings) is None
+    assert sleeper.calls == ["/sleep", "/wake_up"], "it may have stopped taking requests before it failed to sleep"
+
+
+def test_a_server_that_died_in_its_sleep_is_waited_for(sleeper: Sleeper, small: Path, voices: list[ActiveAdapter], tmp_path: Path) -> None:
+    settings = settings_for(sleeper, tmp_path, small)
+    activate(settings, voices[0])
+    fresh: list[Sleeper] = []
+
+    def start_again() -> None:
+        """What `twin serve` does once the card is free."""
+        until(lambda: (pause := pause_of(settings)) is not None and pause.how == "back")
+        fresh.append(Sleeper(port=sleeper.http.server_port))
+
+    owner = threading.Thread(target=start_again)
+    with paused(settings, small):
+        sleeper.close()
+        owner.start()
+    owner.join()
+    fresh[0].close()
+    assert list(fresh[0].model.adapters) == ["voice-1"]
+    assert pause_of(settings) is None
+
+
+def test_one_that_does_not_wake_up_is_left_to_others(sleeper: Sleeper, small: Path, tmp_path: Path) -> None:
+    settings = settings_for(sleeper, tmp_path, small)
+    with pytest.raises(EngineError, match="does not wake up"), paused(settings, small):
+        sleeper.can_sleep = False
+    assert pause_of(settings).how == "sleep", "it goes stale, and whoever sees that wakes or restarts the server"
+
+
+PAUSING = """
+import sys, time
+from pathlib import Path
+from inference.pause import paused, wake
+from twin.settings import load_settings
+url, data, base = sys.argv[1:]
+engine = {"kind": "vllm", "url": url, "during_training": "pause"}
+with paused(load_settings(None, data=Path(data), engine=engine, model={"base": "small"}), Path(base)):
+    time.sleep(300)
+"""
+
+
+def test_a_training_that_is_killed_leaves_a_row_that_goes_stale(sleeper: Sleeper, small: Path, tmp_path: Path) -> None:
+    settings = settings_for(sleeper, tmp_path, small)
+    arguments = [sys.executable, "-c", PAUSING, sleeper.url, str(settings.data), str(small)]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as training:
+        assert until(lambda: sleeper.asleep, 60)
+        training.kill()
+    left = pause_of(settings)
+    assert left.has_card(left.beat_at)
+    assert not left.is_fresh(left.beat_at + engine_pause.STALE)
+    wake(settings)
+    assert not sleeper.asleep
 
 
 def test_where_nothing_is_to_pause_nothing_is_asked(sleeper: Sleeper, small: Path, tmp_path: Path) -> None:

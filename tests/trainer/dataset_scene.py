@@ -36,8 +36,8 @@ async def keep(store: Store, rows: Sequence[Message], *, consent: Sequence[Conse
         await messages.save(connection, rows)
 
 
-async def build(store: Store, folder: Path, base: Path, **dataset: Any) -> DatasetReport:
-    return await build_dataset(store, settings_for(folder, **dataset), base, folder / "datasets")
+async def build(store: Store, folder: Path, base: Path, *, processes: int | None = None, **dataset: Any) -> DatasetReport:
+    return await build_dataset(store, settings_for(folder, **dataset), base, folder / "datasets", processes=processes)
 
 
 def files_of(folder: Path) -> Mapping[str, bytes]:

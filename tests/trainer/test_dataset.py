@@ -9,18 +9,23 @@ import random
 import subprocess
 import sys
 import textwrap
+import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dataset_scene import WHEN, build, files_of, keep
+from dataset_scene import WHEN, build, files_of, keep, settings_for
 from factories import START, chat, exchanges, me, random_chat, them
 
 from trainer.batches import to_rows
-from trainer.dataset import SPLITS, load_tokenizer, read_examples, read_manifest
+from trainer.dataset import build_dataset, load_tokenizer, read_examples, read_manifest
+from trainer.dataset_files import building
+from trainer.dataset_pool import _Worker
 from trainer.examples import Example
-from twin.errors import InputError
+from trainer.verdicts import SPLITS
+from twin.errors import InputError, TwinError
 from twin.store import dialogs, messages, open_store
 from twin.turns import Renderer
 
@@ -183,6 +188,50 @@ async def test_a_second_build_is_byte_equal_whoever_makes_it(store, tmp_path, ti
     elsewhere = Path(child.stdout.strip())
     assert elsewhere.name == first.hash
     assert files_of(elsewhere) == files_of(first.path)
+
+
+@pytest.mark.slow
+async def test_any_number_of_processes_makes_the_same_bytes(store, tmp_path, tiny_base):
+    """Everybody says the same few things, so that what the cap leaves out in one chat depends on all the chats before it."""
+    said = [part for i in range(40) for part in (them(f"q{i}?", after=90), me(("ok", "yes", "no way")[i % 3]))]
+    for dialog_id in range(12, 0, -1):
+        await keep(store, [*random_chat(dialog_id, dialog_id=dialog_id), *chat(*said[: 12 * dialog_id], dialog_id=dialog_id, first_id=500)])
+    here = await build(store, tmp_path / "1", tiny_base, processes=1, repeat_cap=20, anchor_fraction=0.2)
+    told: list[tuple[float, float | None]] = []
+    settings = settings_for(tmp_path, repeat_cap=20, anchor_fraction=0.2)
+    for processes in (2, 3):
+        out = tmp_path / str(processes)
+        apart = await build_dataset(store, settings, tiny_base, out, lambda d, t, note="": told.append((d, t)), processes=processes)
+        assert apart.as_json() == here.as_json() | {"path": str(apart.path)}
+        assert files_of(apart.path) == files_of(here.path)
+    assert told == [(i, 12) for i in range(1, 13)] * 2
+    assert here.verdicts["repeated"] > 100
+    assert here.verdicts["anchor"] > 0
+
+
+async def test_a_process_that_dies_fails_the_build_and_leaves_nothing(store, tmp_path, tiny_base, monkeypatch):
+    for dialog_id in range(6):
+        await keep(store, exchanges(10, dialog_id=dialog_id + 1))
+    ask = _Worker.ask
+
+    def killed_at_work(worker: _Worker, step: str, *arguments: Any) -> Any:
+        if step == "cut":
+            worker.kill()
+        return ask(worker, step, *arguments)
+
+    monkeypatch.setattr(_Worker, "ask", killed_at_work)
+    with pytest.raises(TwinError, match="ended before it was done"):
+        await build(store, tmp_path, tiny_base, processes=2)
+    assert list((tmp_path / "datasets").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("(_serve)")]
+
+
+async def test_two_builds_at_once_leave_each_other_alone(store, tmp_path, tiny_base):
+    await keep(store, exchanges(20, dialog_id=1))
+    with building(tmp_path / "datasets"):
+        report = await build(store, tmp_path, tiny_base)
+        assert len(list((tmp_path / "datasets").iterdir())) == 2
+    assert [path.name for path in (tmp_path / "datasets").iterdir()] == [report.hash]
 
 
 async def test_other_rules_or_words_give_another_name(store, tmp_path, tiny_base):

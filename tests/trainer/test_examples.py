@@ -10,7 +10,8 @@ from itertools import pairwise
 import pytest
 from factories import DAY, HOUR, chat, exchanges, me, random_chat, them
 
-from trainer.examples import REASONS, SPLITS, Example, Rules, Tally, examples_of
+from trainer.examples import Example, Rules, Tally, examples_of
+from trainer.verdicts import REASONS, SPLITS
 from twin.turns import Message, Turn, split_bubbles, system_turn
 
 SYSTEM = system_turn("Olga", "Ada")

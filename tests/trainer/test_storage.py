@@ -136,16 +136,35 @@ def test_documents_are_written_read_and_removed(url: str) -> None:
     storage.check()
 
 
+def test_a_name_stands_for_the_newest_folder_alone(url: str, adapter: Path, tmp_path: Path) -> None:
+    storage = Storage(url)
+    assert storage.recall("checkpoint", tmp_path / "none") is None
+    storage.keep("checkpoint", adapter)
+    before = storage.read("checkpoint")["folder"]
+    (adapter / "weights").write_bytes(os.urandom(5000))
+    storage.keep("checkpoint", adapter)
+    got = storage.recall("checkpoint", tmp_path / "got")
+    assert got
+    assert content_of(got) == content_of(adapter)
+    with pytest.raises(StoreError):
+        storage.pull(before, tmp_path / "before")
+    storage.forget("checkpoint")
+    storage.forget("checkpoint")
+    assert storage.read("checkpoint") is None
+
+
 def test_sweeping_keeps_what_is_named_and_what_it_needs(url: str, adapter: Path, tmp_path: Path) -> None:
     storage = Storage(url)
     old = storage.push(adapter)
     (adapter / "deep" / "config").write_bytes(b"other")
     new = storage.push(adapter)
-    storage.write("kept", 1)
+    (adapter / "weights").write_bytes(b"half way")
+    storage.keep("checkpoint", adapter)
     storage.write("gone", 1)
-    storage.sweep(folders=[new], documents=["kept"])
-    assert content_of(storage.pull(new, tmp_path / "new")) == content_of(adapter)
-    assert (storage.read("kept"), storage.read("gone")) == (1, None)
+    storage.sweep(folders=[new], names=["checkpoint", "unknown"])
+    assert (storage.pull(new, tmp_path / "new") / "deep" / "config").read_bytes() == b"other"
+    assert storage.recall("checkpoint", tmp_path / "checkpoint")
+    assert storage.read("gone") is None
     with pytest.raises(StoreError, match="is not in the storage"):
         storage.pull(old, tmp_path / "old")
     storage.sweep()

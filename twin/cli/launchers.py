@@ -1,9 +1,10 @@
-"""Where the heavy jobs of trainer.jobs run."""
+"""Where the heavy jobs of trainer.jobs run: in a process of this host, or on a Ray cluster (TWIN_TRAINER__LAUNCHER)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twin.cli import children
@@ -15,7 +16,16 @@ Listener = Callable[[dict[str, Any]], None]  # told the events of trainer.jobs
 
 def run(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
     """Do a job ("prepare", "build", "train", "evaluate") and return its result. Raises TwinError."""
+    if settings.trainer.launcher == "ray" and not _belongs_here(settings, job):
+        from twin.cli import ray_launcher
+
+        return ray_launcher.run(settings, job, order, on_event)
     return _run_here(settings, job, order, on_event)
+
+
+def _belongs_here(settings: Settings, job: str) -> bool:
+    """A build needs the store, and no torch. A base model is needed here, weights and all, if this host answers with it."""
+    return job == "build" or (job == "prepare" and (settings.engine.kind == "local" or Path(settings.model.base).expanduser().is_dir()))
 
 
 def _run_here(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
@@ -26,8 +36,7 @@ def _run_here(settings: Settings, job: str, order: dict[str, Any], on_event: Lis
     try:
         for event in children.json_lines(child):
             if event["event"] == "error":
-                kind = NothingNew if event["type"] == NothingNew.__name__ else TwinError
-                raise kind(event["what"], mend=event["mend"])
+                raise error_of(event)
             if event["event"] == "done":
                 return event["result"]
             on_event(event)
@@ -37,3 +46,9 @@ def _run_here(settings: Settings, job: str, order: dict[str, Any], on_event: Lis
     raise TwinError(
         f"`{job}` ended with exit code {child.returncode} before it was done.", mend=f"{log} says why; the same command goes on from there."
     )
+
+
+def error_of(event: dict[str, Any]) -> TwinError:
+    """What a job's `error` says, to be raised here."""
+    kind = NothingNew if event["type"] == NothingNew.__name__ else TwinError
+    return kind(event["what"], mend=event["mend"])

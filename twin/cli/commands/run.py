@@ -55,11 +55,12 @@ def run(ready_file: ReadyFile = None, data: Data = None, as_json: Json = False, 
 async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
     from bot.app import run_bot
     from inference.engines import open_generator
+    from inference.pause import wake
     from inference.promotion import prove
 
     store = open_store(settings.store_path)
     generator = open_generator(settings, base)
-    follower = Follower(store, generator)
+    follower = Follower(store, generator, wake=partial(wake, settings) if settings.engine.kind == "vllm" else None)
 
     async def retrain(night: Night) -> str:
         return await _nightly(settings, night)  # the follower sees the pointer move, and tells the owner what goes wrong with it
@@ -67,8 +68,12 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
     async def rollback() -> str:
         async with store.begin() as connection:
             back = await adapters.rollback(connection)
-        await follower.follow()
-        return f"{back.name} answers again." if back else "The base model answers again."
+        name = back.name if back else "The base model"
+        try:
+            await follower.follow()
+        except EngineError as exc:
+            return f"{name} is live again. It answers once the engine is back: {exc.what}"
+        return f"{name} answers again."
 
     async def promote(name: str) -> str:
         async with store.connect() as connection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,7 +22,8 @@ from twin.cli.commands.run import ReadyFile
 from twin.cli.folder import open_folder, utc_now
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen
-from twin.engine_pause import Pause
+from twin.engine_pause import BEAT_SECONDS, Pause
+from twin.errors import EngineError
 from twin.sealing import write_private
 from twin.settings import Settings
 from twin.store import facts, open_store
@@ -64,26 +66,66 @@ async def _serve(settings: Settings, base: Path, port: int, screen: Screen, read
     told = False
     try:
         while True:
-            with ExitStack() as starting:
-                progress = starting.enter_context(screen.bar("Starting vLLM"))
-                async with start_server(settings, base, log=settings.data / "logs" / "vllm.log", port=port, progress=progress) as server:
-                    starting.close()
-                    port = urlsplit(server.url).port or port
-                    await _say_state(store, "running")
-                    if not told:
-                        _tell(settings, server.url, screen, ready_file)
-                        told = True
-                    await _until_paused(settings, store, server)
+            if await _wait_for_card(store, screen):
+                log.info("engine.starting_after_training")
+            async with _starting(settings, base, port, store, screen) as server:
+                port = urlsplit(server.url).port or port
+                await _say_state(store, "running")
+                if not told:
+                    _tell(settings, server.url, screen, ready_file)
+                    told = True
+                await _until_paused(settings, store, server)
             log.info("engine.stopped_for_training")
-            await _say_state(store, "stopped")
-            screen.say("Stopped: a training has the GPU. It starts again after that.")
-            while (pause := await _pause(store)) and pause.is_fresh(utc_now()):  # noqa: ASYNC110 - another process ends it
-                await asyncio.sleep(LOOK_SECONDS)
-            if pause:  # nobody keeps it fresh: the training was killed
-                async with store.begin() as connection:
-                    await engine_pause.end(connection)
     finally:
         await store.dispose()
+
+
+async def _wait_for_card(store: Store, screen: Screen) -> bool:
+    """Return once no training has the GPU; whether one had."""
+    has_waited = False
+    while True:
+        pause = await _pause(store)
+        if not (pause and pause.has_card(utc_now())):
+            return has_waited
+        if not has_waited:
+            has_waited = True
+            await _say_state(store, "stopped")
+            screen.say("A training has the GPU. vLLM starts after that.")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def _starting(settings: Settings, base: Path, port: int, store: Store, screen: Screen) -> AsyncIterator[VllmServer]:
+    """A server. Until it is up, who waits for an answer is told of a pause, if a training that died has caused it."""
+    pause = await _pause(store)
+    keeping = asyncio.create_task(_keep_pause(store)) if pause and not pause.is_fresh(utc_now()) else None
+    try:
+        with ExitStack() as bar:
+            progress = bar.enter_context(screen.bar("Starting vLLM"))
+            async with start_server(settings, base, log=settings.data / "logs" / "vllm.log", port=port, progress=progress) as server:
+                bar.close()
+                if keeping:
+                    await _end(keeping, store)
+                yield server
+    finally:
+        if keeping and not keeping.done():
+            await _end(keeping, store)
+
+
+async def _keep_pause(store: Store) -> None:
+    while True:
+        async with store.begin() as connection:
+            await engine_pause.keep(connection, "back", utc_now())
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _end(keeping: asyncio.Task[None], store: Store) -> None:
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    async with store.begin() as connection:
+        pause = await engine_pause.read(connection)
+        if pause and pause.how == "back":  # else another training has begun meanwhile
+            await engine_pause.end(connection)
 
 
 async def _until_paused(settings: Settings, store: Store, server: VllmServer) -> None:
@@ -97,13 +139,23 @@ async def _until_paused(settings: Settings, store: Store, server: VllmServer) ->
             pause = await _pause(store)
             if pause and pause.how == "stop" and pause.is_fresh(utc_now()):
                 return
-            if pause and pause.how == "sleep" and not pause.is_fresh(utc_now()):
-                log.warning("engine.woken_after_a_crash")
-                await asyncio.to_thread(wake, settings)
+            if pause and not pause.is_fresh(utc_now()):
+                if pause.how == "sleep" and not await _woken(settings):
+                    return  # what does not wake up is started anew
                 async with store.begin() as connection:
-                    await engine_pause.end(connection)
+                    await engine_pause.end_stale(connection, utc_now())
     finally:
         dying.cancel()
+
+
+async def _woken(settings: Settings) -> bool:
+    try:
+        await asyncio.to_thread(wake, settings)
+    except EngineError as exc:
+        log.warning("engine.not_woken", kind=exc.kind)
+        return False
+    log.warning("engine.woken_after_a_crash")
+    return True
 
 
 async def _pause(store: Store) -> Pause | None:
