@@ -3,33 +3,36 @@
 scan the dialogs -> read each one that changed, oldest first -> save a batch and its watermark in one transaction
 
 Killed anywhere, the next run goes on at the last batch. Private chats with people only: bots, groups, channels, saved
-messages, deleted accounts and Telegram's own accounts are left out, and a dialog that is excluded is not even asked for.
-Messages of the last days are read once more, so that edits and deletions are followed.
+messages, deleted accounts and Telegram's own accounts are left out, and the history of a dialog that is excluded is never
+asked for. Messages of the last days (`collect.follow_days`) are read once more, so that edits and deletions are followed.
+
+What Telegram asks for is obeyed (trainer.flood_waits, trainer.takeout, trainer.lost_session) and outlives this process.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trainer.session import full_name
+from trainer import lost_session, takeout
+from trainer.flood_waits import FloodWaits
+from trainer.history import Account
+from trainer.session import disconnect, full_name, open_client
 from trainer.telegram_messages import to_message
-from trainer.telethon_calls import RefusedError, call
+from trainer.telethon_calls import RefusedError, RevokedError
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs, messages
-from twin.turns import Message
+from twin.store.dialogs import Dialog
 
-if TYPE_CHECKING:
-    from telethon import TelegramClient
-
-BATCH = 500  # messages a transaction: a kill costs five requests at most, and fsync is no longer what takes the time
-RECENT = timedelta(days=2)  # how far back edits and deletions are followed; mostly one request a dialog
+BATCH = 500  # messages a transaction: a kill costs ten requests at most, and fsync is no longer what takes the time
 TELEGRAM_ACCOUNTS = frozenset({777000, 333000, 489000, 1271266957})  # service notifications, codes, replies
 
 Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused"]
@@ -37,38 +40,45 @@ Reason = Literal["group", "channel", "bot", "deleted account", "saved messages",
 
 @dataclass(frozen=True)
 class CollectReport:
-    """`dialogs` were read, `unchanged` had nothing new; `skipped` counts dialogs, `by_dialog` new messages of each."""
+    """`dialogs` were read, `unchanged` had nothing new, `discovered` were not known before; `skipped` counts dialogs, `by_dialog`
+    new messages of each. `takeout`: through Telegram's data export; `takeout_from`: when Telegram will allow one, if not yet."""
 
     dialogs: int
     unchanged: int
+    discovered: int
     new_messages: int
     edited: int
     deleted: int
     skipped: Mapping[Reason, int]
     by_dialog: Mapping[int, int]
+    takeout: bool
+    takeout_from: datetime | None
 
 
-async def collect(
-    store: AsyncEngine, client: TelegramClient, settings: Settings, progress: Progress = silent, *, now: datetime | None = None
-) -> CollectReport:
+async def collect(store: AsyncEngine, settings: Settings, progress: Progress = silent, *, now: datetime | None = None) -> CollectReport:
     """Read what is new. Raises SessionError, FloodError or TelegramError; what was read until then is kept.
 
-    `progress` counts dialogs. A single dialog that Telegram refuses to show is skipped as "refused".
+    `progress` counts dialogs. A single dialog that Telegram refuses to show is skipped as "refused". A FloodError names the
+    time when collecting goes on; before it no run calls Telegram. A session that Telegram has ended is told to the owner once.
     """
-    run = _Run(store, client, settings, progress, (now or datetime.now(UTC)) - RECENT)
-    run.found = [dialog async for dialog in _calls(client.iter_dialogs(), settings)]
-    for dialog in run.found:
-        run.tell()
-        if reason := left_out(dialog.entity):
-            run.skipped[reason] += 1
-        else:
-            try:
-                await run.read(dialog)
-            except RefusedError:
-                run.skipped["refused"] += 1
-        run.done += 1
-    run.tell()
-    return run.report()
+    at = now or datetime.now(UTC)
+    shown = _Shown(progress)
+    waits = FloodWaits(store, settings, shown.wait)
+    await lost_session.refuse_if_lost(store, settings)
+    await waits.kept()
+    try:
+        client = await waits.patiently(lambda: open_client(settings))
+        try:
+            client.flood_sleep_threshold = 0  # Telethon would sleep without a word; FloodWaits does it
+            run = _Run(store, settings, Account(store, client, settings, waits), shown, at - timedelta(days=settings.collect.follow_days))
+            await run.all()
+            await takeout.finish(store, client, settings, waits)
+        finally:
+            await disconnect(client, settings)
+    except RevokedError as exc:
+        await lost_session.note(store, settings, exc, at)
+        raise
+    return run.report(await takeout.delayed_until(store))
 
 
 def left_out(entity: Any) -> Reason | None:
@@ -86,98 +96,194 @@ def left_out(entity: Any) -> Reason | None:
 
 
 @dataclass
+class _Shown:
+    """What the progress shows: how far it is, or the wait that Telegram asks for."""
+
+    progress: Progress
+    done: int = 0
+    total: int | None = None
+    note: str = ""
+
+    def tell(self, note: str) -> None:
+        self.note = note
+        self.progress(self.done, self.total, note)
+
+    def wait(self, words: str) -> None:
+        self.progress(self.done, self.total, words or self.note)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Messages as Telegram gave them. `again`: text and kind of those that were stored before; `gone`: ids that are no more."""
+
+    dialog_id: int
+    raws: Sequence[Any]
+    again: Mapping[int, tuple[str, str]]
+    gone: Sequence[int] = ()
+
+
+@dataclass
 class _Run:
     """One collection: what it works with and what it has counted."""
 
     store: AsyncEngine
-    client: TelegramClient
     settings: Settings
-    progress: Progress
+    account: Account
+    shown: _Shown
     since: datetime  # messages from then on are read again
-    found: list[Any] = field(default_factory=list)  # Telethon's dialogs
-    done: int = 0
     unchanged: int = 0
+    discovered: int = 0
     edited: int = 0
     deleted: int = 0
+    takeout: bool = False
     skipped: Counter[Reason] = field(default_factory=Counter)
     new: dict[int, int] = field(default_factory=dict)  # of each dialog that was read
+    _saving: asyncio.Task[None] | None = None  # the batch before the one that is being read
 
-    def tell(self) -> None:
-        self.progress(self.done, len(self.found), f"{sum(self.new.values()):,} new messages")
-
-    def report(self) -> CollectReport:
+    def report(self, takeout_from: datetime | None) -> CollectReport:
         new = {dialog_id: count for dialog_id, count in self.new.items() if count}
-        skipped = dict(sorted(self.skipped.items()))
-        return CollectReport(len(self.new), self.unchanged, sum(new.values()), self.edited, self.deleted, skipped, new)
+        return CollectReport(
+            dialogs=len(self.new),
+            unchanged=self.unchanged,
+            discovered=self.discovered,
+            new_messages=sum(new.values()),
+            edited=self.edited,
+            deleted=self.deleted,
+            skipped=dict(sorted(self.skipped.items())),
+            by_dialog=new,
+            takeout=self.takeout,
+            takeout_from=takeout_from,
+        )
 
-    async def read(self, dialog: Any) -> None:
-        person = dialog.entity
-        async with self.store.begin() as connection:
-            known = await dialogs.get(connection, person.id)
-            if known and known.excluded:
-                self.skipped["excluded"] += 1
-                return
-            await dialogs.save(connection, person.id, name=full_name(person), username=person.username)
-            watermark = known.watermark if known else 0
-            recent = await messages.sent_since(connection, "account", person.id, self.since)
-        # What an import brought from above the watermark is still to be collected.
-        again = {message_id: text for message_id, text in recent.items() if message_id <= watermark}
-        if dialog.message is None or (dialog.message.id <= watermark and not again):
-            self.unchanged += 1
-            return
-        start = min(again, default=watermark + 1) - 1  # min_id is exclusive
-        seen = await self._read_from(dialog, start, again)
-        # Only a reading that reached the newest message proves that what it did not meet is gone.
-        if (dialog.message.id in seen or dialog.message.id <= start) and (gone := sorted(again.keys() - seen)):
-            async with self.store.begin() as connection:
-                await messages.mark_deleted(connection, "account", person.id, gone, datetime.now(UTC))
-            self.deleted += len(gone)
-
-    async def _read_from(self, dialog: Any, start: int, again: Mapping[int, str]) -> set[int]:
-        """Save everything above `start`; returns the ids met. `again` has the texts of what was stored before."""
-        dialog_id = dialog.entity.id
-        self.new.setdefault(dialog_id, 0)
-        wait_seconds = 0 if self.settings.telegram.server else 1  # Telegram floods at about 10 requests in 30 s
-        history = self.client.iter_messages(dialog.input_entity, limit=None, min_id=start, reverse=True, wait_time=wait_seconds)
-        seen: set[int] = set()
-        batch: list[Message] = []
+    async def all(self) -> None:
+        found = await self.account.dialogs()
+        private = await self._private(found)
+        behind = [dialog.message.id - known.watermark for dialog, known in private if dialog.message]
+        if await takeout.is_wanted(self.store, self.settings, behind):
+            export = await takeout.begin(self.store, self.account.client, self.settings, self.account.waits)
+            if export is not None:
+                self.account.through, self.takeout = export, True
+        self.shown.done, self.shown.total = len(found) - len(private), len(found)
         try:
-            async for raw in _calls(history, self.settings):
-                seen.add(raw.id)
-                if row := to_message(raw, dialog_id):
-                    batch.append(row)
-                if len(batch) >= BATCH:
-                    await self._save(dialog_id, batch, again)
-                    batch = []
+            for dialog, _ in private:
+                self._tell()
+                try:
+                    await self._read(dialog)
+                except RefusedError:
+                    self.skipped["refused"] += 1
+                self.shown.done += 1
+            await self._follow_vanished({dialog.entity.id for dialog in found})
         finally:
             # What was read lies right above the watermark, so it counts, whatever ended the reading.
-            if batch:
-                await self._save(dialog_id, batch, again)
-        return seen
+            await self._saved()
+        self._tell()
 
-    async def _save(self, dialog_id: int, batch: list[Message], again: Mapping[int, str]) -> None:
-        """A batch and its watermark, or neither. A dialog that was excluded meanwhile (`twin forget`) gets nothing more."""
-        now = datetime.now(UTC)
-        edited = [row for row in batch if again.get(row.message_id, row.text) != row.text]
-        async with self.store.begin() as connection:
-            dialog = await dialogs.get(connection, dialog_id)
-            if dialog is None or dialog.excluded:
-                return
-            new = await messages.save(connection, batch)
-            for row in edited:
-                await messages.edit(connection, row.channel, dialog_id, row.message_id, row.text, now)
-            await dialogs.advance_watermark(connection, dialog_id, batch[-1].message_id, now)
-        self.new[dialog_id] += new
-        self.edited += len(edited)
-        self.tell()
+    def _tell(self) -> None:
+        self.shown.tell(f"{sum(self.new.values()):,} new messages")
 
+    async def _private(self, found: Sequence[Any]) -> list[tuple[Any, Dialog]]:
+        """The chats with people that are not excluded, as Telegram and as the store has them; new ones and new names are kept."""
+        async with self.store.connect() as connection:
+            known = {dialog.dialog_id: dialog for dialog in await dialogs.find(connection)}
+        changed: dict[int, Any] = {}
+        private: list[Any] = []
+        for dialog in found:
+            person = dialog.entity
+            if reason := left_out(person):
+                self.skipped[reason] += 1
+            elif (was := known.get(person.id)) and was.excluded:
+                self.skipped["excluded"] += 1
+            else:
+                private.append(dialog)
+                self.discovered += was is None
+                if was is None or (was.name, was.username) != (full_name(person), person.username):
+                    changed[person.id] = person
+        if changed:
+            async with self.store.begin() as connection:
+                known = {dialog.dialog_id: dialog for dialog in await dialogs.find(connection)}  # `twin forget` may have been quicker
+                for person in changed.values():
+                    if person.id not in known or not known[person.id].excluded:
+                        await dialogs.save(connection, person.id, name=full_name(person), username=person.username)
+                known = {dialog.dialog_id: dialog for dialog in await dialogs.find(connection)}
+        return [(dialog, known[dialog.entity.id]) for dialog in private]
 
-async def _calls(iterator: Any, settings: Settings) -> AsyncIterator[Any]:
-    """The items of a Telethon iterator. Any step may be a request, so each one is a call with its time limit."""
-    steps = aiter(iterator)
-    while True:
-        try:
-            item = await call(anext(steps), settings)
-        except StopAsyncIteration:
+    async def _read(self, dialog: Any) -> None:
+        """What is new in one dialog, and what has happened to its messages of the last days."""
+        dialog_id = dialog.entity.id
+        async with self.store.connect() as connection:
+            known = await dialogs.get(connection, dialog_id)
+            recent = await messages.sent_since(connection, "account", dialog_id, self.since)
+        if known is None or known.excluded:  # since the dialogs were listed
+            self.skipped["excluded"] += 1
             return
-        yield item
+        # What an import brought from above the watermark is still to be collected.
+        again = {message_id: what for message_id, what in recent.items() if message_id <= known.watermark}
+        newest = dialog.message.id if dialog.message else 0
+        if newest <= known.watermark and not again:
+            self.unchanged += 1
+            return
+        self.new.setdefault(dialog_id, 0)
+        start = min(again, default=known.watermark + 1) - 1
+        seen: set[int] = set()
+        batch: list[Any] = []
+        try:
+            async with aclosing(self.account.pages(dialog.input_entity, start, newest)) as pages:
+                async for page in pages:
+                    batch += page
+                    seen.update(raw.id for raw in page if type(raw).__name__ != "MessageEmpty")
+                    if len(batch) >= BATCH:
+                        await self._save(_Batch(dialog_id, batch, again))
+                        batch = []
+                        if dialog_id not in self.new:  # excluded meanwhile (`twin forget`): nothing more is asked for
+                            return
+        except BaseException:
+            if batch:
+                await self._save(_Batch(dialog_id, batch, again))
+            raise
+        # Only a reading that reached the newest message proves that what it did not meet is gone.
+        gone = sorted(again.keys() - seen) if newest in seen or newest <= start else []
+        if batch or gone:
+            await self._save(_Batch(dialog_id, batch, again, gone))
+
+    async def _follow_vanished(self, listed: set[int]) -> None:
+        """A chat that the owner deleted is listed no more: its messages of the last days are asked for by their ids."""
+        async with self.store.connect() as connection:
+            missing = [d for d in await dialogs.find(connection) if d.dialog_id not in listed and d.watermark and not d.excluded]
+            recent = {d: await messages.sent_since(connection, "account", d.dialog_id, self.since) for d in missing}
+        for dialog, texts in recent.items():
+            if gone := await self.account.gone(sorted(message_id for message_id in texts if message_id <= dialog.watermark)):
+                self.new.setdefault(dialog.dialog_id, 0)
+                await self._save(_Batch(dialog.dialog_id, (), texts, gone))
+
+    async def _save(self, batch: _Batch) -> None:
+        """Have it saved while the next one is read. Raises what went wrong with the one before."""
+        await self._saved()
+        self._saving = asyncio.create_task(self._write(batch))
+
+    async def _saved(self) -> None:
+        saving, self._saving = self._saving, None
+        if saving:
+            await saving
+
+    async def _write(self, batch: _Batch) -> None:
+        """A batch and its watermark, or neither. A dialog that was excluded meanwhile gets nothing more."""
+        now = datetime.now(UTC)
+        rows = [row for raw in batch.raws if (row := to_message(raw, batch.dialog_id))]
+        edited = [row for row in rows if batch.again.get(row.message_id, (row.text, row.kind)) != (row.text, row.kind)]
+        new = 0
+        async with self.store.begin() as connection:
+            dialog = await dialogs.get(connection, batch.dialog_id)
+            if dialog is None or dialog.excluded:
+                self.new.pop(batch.dialog_id, None)
+                return
+            if rows:
+                new = await messages.save(connection, rows)
+                await dialogs.advance_watermark(connection, batch.dialog_id, rows[-1].message_id, now)
+            for row in edited:
+                await messages.edit(connection, row.channel, batch.dialog_id, row.message_id, row.text, now, kind=row.kind)
+            if batch.gone:
+                await messages.mark_deleted(connection, "account", batch.dialog_id, batch.gone, now)
+        self.new[batch.dialog_id] = self.new.get(batch.dialog_id, 0) + new
+        self.edited += len(edited)
+        self.deleted += len(batch.gone)
+        self._tell()

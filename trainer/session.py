@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.telethon_calls import SIGN_IN_MEND, NeedsPassword, RefusedError, call
+from trainer.telethon_calls import SIGN_IN_MEND, NeedsPassword, RefusedError, RevokedError, call
 from twin import sealing
 from twin.errors import InputError, SessionError, SettingsError, TelegramError
 from twin.settings import Settings
@@ -119,13 +119,13 @@ def _refused_settings(exc: RefusedError) -> Exception:
 async def open_client(settings: Settings) -> TelegramClient:
     """The owner's client, connected and signed in. The caller disconnects it; `connected` does that by itself.
 
-    Raises SessionError if there is no session or Telegram no longer takes it.
+    Raises SessionError if there is no session, RevokedError if Telegram no longer takes it.
     """
     client = make_client(settings, read_session(settings))
     try:
         await call(client.connect(), settings)
         if await call(client.get_me(), settings) is None:
-            raise SessionError("Telegram has ended the session: it was signed out.", mend=SIGN_IN_MEND)
+            raise RevokedError("Telegram has ended the session: it was signed out.", mend=SIGN_IN_MEND)
     except BaseException:
         await disconnect(client, settings)
         raise

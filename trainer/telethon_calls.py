@@ -1,7 +1,7 @@
 """The border between Telethon and the rest: no call hangs, and every error is one of ours.
 
 FloodWaitError, longer than it may sleep    FloodError
-signed out, deactivated, unknown key        SessionError
+signed out, deactivated, unknown key        RevokedError (a SessionError)
 any other answer with an error              RefusedError (a TelegramError)
 no connection, no answer in time            TelegramError
 """
@@ -23,6 +23,10 @@ NEXT_RUN = "The next run goes on from here."
 
 class RefusedError(TelegramError):
     """Telegram answered this one request with an error; the session goes on."""
+
+
+class RevokedError(SessionError):
+    """Telegram has ended the session that is kept here; only a new sign-in helps."""
 
 
 class NeedsPassword(Exception):
@@ -56,7 +60,7 @@ def translated(exc: Exception, settings: Settings) -> Exception | None:
             return NeedsPassword()
         case errors.UnauthorizedError() | errors.AuthKeyDuplicatedError() | errors.AuthKeyNotFound():
             reason = getattr(exc, "message", None) or "AUTH_KEY_UNKNOWN"
-            return SessionError(f"Telegram has ended the session ({reason}).", mend=SIGN_IN_MEND)
+            return RevokedError(f"Telegram has ended the session ({reason}).", mend=SIGN_IN_MEND)
         case errors.RPCError():
             return RefusedError(f"Telegram refused a request ({exc.code} {type(exc).__name__.removesuffix('Error')}).")
         case errors.TypeNotFoundError():

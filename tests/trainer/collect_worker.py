@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from trainer.collect import collect
-from trainer.session import connected
 from twin.settings import load_settings
 from twin.store import open_store
 
@@ -16,8 +15,7 @@ async def main() -> None:
     data, server, pem, key = sys.argv[1:]
     settings = load_settings(None, data=Path(data), secret_key=key, telegram={"server": server, "server_key": Path(pem)})
     store = open_store(settings.store_path)
-    async with connected(settings) as client:
-        await collect(store, client, settings)
+    await collect(store, settings)
     await store.dispose()
 
 

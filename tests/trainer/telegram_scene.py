@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.faults import Faults
 from sandbox.mtproto import MtprotoServer
-from sandbox.world import World
+from sandbox.samples import OWNER_ID, Sample
+from sandbox.world import Account, World
+from trainer.collect import CollectReport, collect
 from trainer.session import session_path
 from twin import sealing
+from twin.progress import Progress, silent
 from twin.settings import Settings, load_settings
-from twin.store import tables
+from twin.store import facts, notices, open_store, tables
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # base64 of 0123456789abcdef, twice
 
@@ -77,3 +82,59 @@ async def in_store(store: AsyncEngine) -> list[Any]:
 def keys(rows: list[Any]) -> list[tuple[int, int, str, bool, int]]:
     """The rows in the form of `on_server`."""
     return [(r.dialog_id, r.message_id, r.text, r.out, int(r.sent_at.timestamp())) for r in rows]
+
+
+async def run(settings: Settings, progress: Progress = silent, *, now: datetime | None = None) -> CollectReport:
+    """One collection, as `twin collect` does it."""
+    store = open_store(settings.store_path)
+    try:
+        return await collect(store, settings, progress, now=now)
+    finally:
+        await store.dispose()
+
+
+async def rows_of(settings: Settings) -> list[Any]:
+    store = open_store(settings.store_path)
+    try:
+        return await in_store(store)
+    finally:
+        await store.dispose()
+
+
+def chatty_world(contacts: int, each: int) -> tuple[World, Sample]:
+    """Owner and contacts in turns, so that ids of the chats interleave; all of it a month old."""
+    world = World()
+    world.add_account(Account(OWNER_ID, "Olga", phone="+10000000001"))
+    ids = tuple(OWNER_ID + 1 + i for i in range(contacts))
+    for contact in ids:
+        world.add_account(Account(contact, f"Contact {contact}"))
+    start = int(time.time()) - 30 * 86_400
+    for i in range(each):
+        for contact in ids:
+            sender, to = (OWNER_ID, contact) if i % 3 else (contact, OWNER_ID)
+            world.send(sender, to, f"line {i} of {contact}", date=start + i, silent=True)
+    return world, Sample(OWNER_ID, ids, contacts * each)
+
+
+async def fact(settings: Settings, name: str) -> Any:
+    store = open_store(settings.store_path)
+    async with store.connect() as connection:
+        found = await facts.get(connection, name)
+    await store.dispose()
+    return found
+
+
+async def set_fact(settings: Settings, name: str, value: Any) -> None:
+    store = open_store(settings.store_path)
+    async with store.begin() as connection:
+        await facts.put(connection, name, value)
+    await store.dispose()
+
+
+async def told(settings: Settings) -> list[str]:
+    """What the owner is to be told."""
+    store = open_store(settings.store_path)
+    async with store.connect() as connection:
+        found = [notice.text for notice in await notices.untold(connection)]
+    await store.dispose()
+    return found

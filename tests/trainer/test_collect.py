@@ -7,51 +7,17 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from telegram_scene import calls, in_store, keys, on_server, serving, signed_in
+from telegram_scene import calls, chatty_world, in_store, keys, on_server, rows_of, run, serving, signed_in
 
 from sandbox.faults import Fault
-from sandbox.samples import OWNER_ID, Sample, small_world
+from sandbox.samples import OWNER_ID, small_world
 from sandbox.world import Account, BusinessConnection, Media, World
-from trainer.collect import BATCH, CollectReport, collect
-from trainer.session import connected
-from twin.errors import FloodError, SessionError, TelegramError
-from twin.settings import Settings
+from trainer.collect import BATCH, collect
+from twin.errors import SessionError, TelegramError
 from twin.store import dialogs, messages, open_store
 from twin.turns import Message
 
 LATER = datetime.now(UTC) + timedelta(days=30)  # by then no message of these worlds is recent enough to be read again
-
-
-async def run(settings: Settings, *, now: datetime | None = None) -> CollectReport:
-    store = open_store(settings.store_path)
-    try:
-        async with connected(settings) as client:
-            return await collect(store, client, settings, now=now)
-    finally:
-        await store.dispose()
-
-
-async def rows_of(settings: Settings) -> list:
-    store = open_store(settings.store_path)
-    try:
-        return await in_store(store)
-    finally:
-        await store.dispose()
-
-
-def chatty_world(contacts: int, each: int) -> tuple[World, Sample]:
-    """Owner and contacts in turns, so that ids of the chats interleave; all of it a month old."""
-    world = World()
-    world.add_account(Account(OWNER_ID, "Olga", phone="+10000000001"))
-    ids = tuple(OWNER_ID + 1 + i for i in range(contacts))
-    for contact in ids:
-        world.add_account(Account(contact, f"Contact {contact}"))
-    start = int(time.time()) - 30 * 86_400
-    for i in range(each):
-        for contact in ids:
-            sender, to = (OWNER_ID, contact) if i % 3 else (contact, OWNER_ID)
-            world.send(sender, to, f"line {i} of {contact}", date=start + i, silent=True)
-    return world, Sample(OWNER_ID, ids, contacts * each)
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------
@@ -260,9 +226,8 @@ async def test_a_dialog_that_is_forgotten_while_it_is_read_stays_forgotten(tmp_p
             if len(progress_seen) == 2:  # the first batch is in
                 tasks.append(asyncio.get_running_loop().create_task(forget()))
 
-        async with connected(settings) as client:
-            server.faults.add(Fault("GetHistory", "delay", 0.3, skip=7))
-            await collect(store, client, settings, progress)
+        server.faults.add(Fault("GetHistory", "delay", 0.3, skip=7))
+        await collect(store, settings, progress)
         await tasks[0]
         assert await in_store(store) == []
         async with store.connect() as connection:
@@ -271,32 +236,6 @@ async def test_a_dialog_that_is_forgotten_while_it_is_read_stays_forgotten(tmp_p
 
 
 # --- when Telegram misbehaves -----------------------------------------------------------------------------------------
-
-
-async def test_a_short_flood_wait_is_slept_through(tmp_path):
-    world, sample = chatty_world(2, 150)
-    async with serving(world) as server:
-        settings = signed_in(tmp_path, server, OWNER_ID)
-        server.faults.add(Fault("GetHistory", "flood", 2, skip=1))
-        started = time.monotonic()
-        await run(settings)
-        assert time.monotonic() - started >= 2
-    assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
-
-
-async def test_a_long_flood_wait_ends_the_run_and_the_next_one_goes_on(tmp_path):
-    world, sample = chatty_world(2, 350)
-    async with serving(world) as server:
-        settings = signed_in(tmp_path, server, OWNER_ID)
-        server.faults.add(Fault("GetHistory", "flood", 900, skip=5))
-        with pytest.raises(FloodError) as caught:
-            await run(settings)
-        assert caught.value.seconds == 900
-        kept = len(await rows_of(settings))
-        assert kept >= 350  # what was read before the flood is stored, whole batch or not
-        report = await run(settings)
-    assert report.new_messages == 700 - kept
-    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
 
 
 async def test_lost_connections_and_lost_answers_lose_nothing(tmp_path):

@@ -221,11 +221,11 @@ async def test_times_keep_their_microseconds_and_come_back_in_utc(store):
     assert (found.sent_at, found.sent_at.tzinfo) == (NOW, UTC)
 
 
-async def test_sent_since_gives_texts_of_one_channel(store):
+async def test_sent_since_gives_texts_and_kinds_of_one_channel(store):
     async with store.begin() as connection:
         await messages.save(connection, [message(1, "old"), message(5, "new"), message(6, "other", channel="bot"), message(7, "gone")])
         await messages.mark_deleted(connection, "account", ADA, [7], NOW)
-        assert await messages.sent_since(connection, "account", ADA, NOW + timedelta(minutes=5)) == {5: "new"}
+        assert await messages.sent_since(connection, "account", ADA, NOW + timedelta(minutes=5)) == {5: ("new", "text")}
 
 
 # --- dialogs ----------------------------------------------------------------------------------------------------------

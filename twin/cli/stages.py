@@ -35,13 +35,11 @@ FIGURES = ("loss", "context_choice", "distinct")
 
 def collect(settings: Settings, progress: Progress) -> CollectReport:
     from trainer.collect import collect
-    from trainer.session import connected
 
     async def run() -> CollectReport:
         store = open_store(settings.store_path)
         try:
-            async with connected(settings) as client:
-                return await collect(store, client, settings, progress)
+            return await collect(store, settings, progress)
         finally:
             await store.dispose()
 

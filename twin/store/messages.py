@@ -47,10 +47,13 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
     return new
 
 
-async def edit(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int, text: str, at: datetime) -> None:
-    """What was marked deleted stays without words."""
+async def edit(
+    connection: AsyncConnection, channel: str, dialog_id: int, message_id: int, text: str, at: datetime, *, kind: str | None = None
+) -> None:
+    """What was marked deleted stays without words. `kind` None: as it was."""
     kept = *_is(channel, dialog_id, message_id), messages.c.deleted_at.is_(None)
-    await connection.execute(update(messages).where(*kept).values(text=text, edited_at=at))
+    changed = {"text": text, "edited_at": at} | ({"kind": kind} if kind else {})
+    await connection.execute(update(messages).where(*kept).values(changed))
 
 
 async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int, message_ids: Sequence[int], at: datetime) -> None:
@@ -73,11 +76,11 @@ async def history(connection: AsyncConnection, dialog_id: int, *, newest: int | 
     return [_message(row) for row in reversed(rows)]
 
 
-async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> dict[int, str]:
-    """message id -> text of what was sent from then on and is not marked deleted."""
+async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> dict[int, tuple[str, str]]:
+    """message id -> (text, kind) of what was sent from then on and is not marked deleted."""
     mine = messages.c.dialog_id == dialog_id, messages.c.sent_at >= since, messages.c.channel == channel, messages.c.deleted_at.is_(None)
-    rows = await connection.execute(select(messages.c.message_id, messages.c.text).where(*mine))
-    return {row[0]: row[1] for row in rows}
+    rows = await connection.execute(select(messages.c.message_id, messages.c.text, messages.c.kind).where(*mine))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> Message | None:

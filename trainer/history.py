@@ -1,0 +1,97 @@
+"""The owner's account, asked page by page: the dialogs, one dialog's history, messages by their ids.
+
+Every request ends within `telegram.call_seconds`, obeys Telegram's waits, and keeps a second's distance from the one before.
+Telethon's own `iter_messages` does the same requests. Ours save the last one of each dialog, which brings nothing: the list of
+dialogs has told which message is the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from trainer import takeout
+from trainer.flood_waits import FloodWaits
+from trainer.telethon_calls import RefusedError, call
+from twin.settings import Settings
+
+if TYPE_CHECKING:
+    from telethon import TelegramClient
+
+PAGE = 100  # as much as Telegram gives at once
+PAUSE_SECONDS = 1.0  # Telegram floods the plain way at about 10 requests in 30 s
+
+
+@dataclass
+class Account:
+    """`through` is the client itself, or that of an export (trainer.takeout)."""
+
+    store: AsyncEngine
+    client: TelegramClient
+    settings: Settings
+    waits: FloodWaits
+    through: TelegramClient = field(init=False)
+    _asked_at: float = field(default=-PAUSE_SECONDS, init=False)
+
+    def __post_init__(self) -> None:
+        self.through = self.client
+
+    @property
+    def pause_seconds(self) -> float:
+        return 0.0 if self.settings.telegram.server or self.through is not self.client else PAUSE_SECONDS
+
+    async def dialogs(self) -> list[Any]:
+        """Telethon's Dialog objects, archived ones too."""
+        steps = aiter(self.client.iter_dialogs())
+        found = []
+        while True:
+            try:
+                # Any step may be a request; one that met a wait is made again by the next step.
+                found.append(await self.waits.patiently(lambda: call(anext(steps), self.settings)))
+            except StopAsyncIteration:
+                return found
+
+    async def pages(self, peer: Any, after: int, newest: int) -> AsyncGenerator[list[Any], None]:
+        """What stands above the id `after`, oldest first, up to where Telegram has no more or `newest` is reached."""
+        from telethon.tl import functions, types
+
+        while after < newest:
+            # The page that ends just below `offset_id`, moved up by a page: the PAGE messages from `offset_id` on.
+            request = functions.messages.GetHistoryRequest(
+                peer, offset_id=after + 1, offset_date=None, add_offset=-PAGE, limit=PAGE, max_id=0, min_id=0, hash=0
+            )
+            answer = await self._ask(request)
+            page = sorted((message for message in answer.messages if message.id > after), key=lambda message: message.id)
+            if not page:
+                return
+            yield page
+            if not isinstance(answer, types.messages.MessagesSlice):  # this is all there is
+                return
+            after = page[-1].id
+
+    async def gone(self, message_ids: Sequence[int]) -> list[int]:
+        """Which of these messages of private chats are no more. Their ids are the account's, so no chat has to be named."""
+        from telethon.tl import functions, types
+
+        found: list[int] = []
+        for start in range(0, len(message_ids), PAGE):
+            answer = await self._ask(functions.messages.GetMessagesRequest(list(message_ids[start : start + PAGE])))
+            found += [message.id for message in answer.messages if isinstance(message, types.MessageEmpty)]
+        return found
+
+    async def _ask(self, request: Any) -> Any:
+        await asyncio.sleep(max(0.0, self._asked_at + self.pause_seconds - time.monotonic()))
+        self._asked_at = time.monotonic()
+        try:
+            return await self.waits.patiently(lambda: call(self.through(request), self.settings))
+        except RefusedError as exc:
+            if self.through is self.client or not takeout.is_over(exc):
+                raise
+        await takeout.forget(self.store, self.client)
+        self.through = self.client
+        return await self._ask(request)
