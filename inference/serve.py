@@ -22,6 +22,8 @@ from twin.settings import Settings
 
 GUARD = Path(__file__).with_name("guard.py")
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes for --max-lora-rank
+# Linear layers of the dense models in use (Llama, Mistral, Qwen, Gemma, SmolLM, Phi), under their own names and under vLLM's fused ones.
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "gate_proj", "up_proj", "down_proj", "gate_up_proj")
 STOP_SECONDS = 4.5  # the guard gives the server 3 s before it kills
 
 
@@ -35,6 +37,7 @@ def serve_command(settings: Settings, base: Path, port: int) -> list[str]:
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "bfloat16"),
         *("--max-model-len", str(_model_len(settings, base))),
+        *_lora_modules(base),
         *("--enable-lora", "--max-lora-rank", str(_rank(settings)), "--max-loras", "2"),  # 2: the former answers until the new one does
         *("--generation-config", "vllm"),  # not the makers' sampling habits
         "--disable-log-stats",
@@ -167,6 +170,22 @@ def _rank(settings: Settings) -> int:
     if rank is None:
         raise ModelError(f"vLLM serves no adapter of rank {settings.training.r}.", mend=f"Set TWIN_TRAINING__R to {RANKS[-1]} or less.")
     return rank
+
+
+def _lora_modules(base: Path) -> tuple[str, ...]:
+    """Keep vLLM from preparing the output head for adapters, which ours never touch.
+
+    Its layer for that takes one row a request where prompt log-probabilities give it one a token: on a CPU the proof of an adapter
+    beside anybody's request ends the server ("einsum(): subscript b has size 4 ... 55"; vllm issues 16668, 51594). A model with
+    other layers than LINEAR is left to vLLM as it is.
+    """
+    named: set[str] = set()
+    for file in base.glob("*.safetensors"):
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        layers = [key.split(".") for key, value in header.items() if key != "__metadata__" and len(value["shape"]) > 1]
+        named |= {parts[-2] for parts in layers if any(part.isdecimal() for part in parts)}
+    return ("--lora-target-modules", *LINEAR) if named and named <= set(LINEAR) else ()
 
 
 def _model_len(settings: Settings, base: Path) -> int:

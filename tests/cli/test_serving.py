@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,15 +16,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+from adapter_folders import seal_adapter
+from cli_scene import on_store, start_twin
+from small_models import save_tiny_llama
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import inference.serve
+from inference.pause import paused
 from twin import engine_pause
 from twin.cli.commands import serve as command
 from twin.cli.folder import utc_now
 from twin.cli.terminal import Screen
 from twin.engine_pause import How, Pause
 from twin.settings import Settings, load_settings
-from twin.store import facts, open_store
+from twin.store import adapters, facts, open_store
 
 # As much of vLLM as its owner looks at. It sleeps and wakes by the file that it is given, if there is one.
 SERVER = """
@@ -191,3 +199,45 @@ async def test_one_that_does_not_wake_up_is_started_anew(owned: Owned) -> None:
         await until(lambda: is_ended(owned))
         await until(owned.is_up)
         assert len(owned.starts) == 2
+
+
+# --- a real server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_vllm_gives_its_card_to_a_training_and_is_back_with_its_adapter(
+    owned: Owned, data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU it cannot sleep, so that it is stopped and started."""
+    base = save_tiny_llama(tmp_path / "tiny", tiny, head_dim=32)
+    adapter = seal_adapter(base, tmp_path / "voice-1", r=8, size=0.2)
+    for name, value in {"MODEL__BASE": base, "ENGINE__KIND": "vllm", "ENGINE__URL": owned.url, "ENGINE__DURING_TRAINING": "pause"}.items():
+        monkeypatch.setenv(f"TWIN_{name}", str(value))
+    settings = load_settings(data=data)
+
+    async def activate(connection: AsyncConnection) -> None:
+        rest = {"parent": None, "dataset_hash": "d", "metrics": {}, "dialog_ids": [], "at": utc_now()}
+        await adapters.add(connection, name=adapter.name, path=adapter.path, base_model=str(base), **rest)
+        await adapters.promote(connection, adapter.name, utc_now())
+
+    on_store(data, activate)
+    serving = start_twin("serve", "--json", "--data", data, "--ready-file", owned.ready, env=dict(os.environ))
+    try:
+        deadline = time.monotonic() + 240
+        while not owned.ready.exists():
+            assert serving.poll() is None, serving.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        with paused(settings, base):
+            assert not asyncio.run(owned.is_up())
+            pause = on_store(data, engine_pause.read)
+            assert (pause.how, pause.is_fresh(utc_now())) == ("stop", True)
+        assert on_store(data, engine_pause.read) is None
+        served = httpx.get(f"{owned.url}/v1/models", trust_env=False).json()["data"]
+        assert [card["id"] for card in served] == [str(base), adapter.name], "it was loaded before anybody asked"
+        assert serving.poll() is None
+    finally:
+        serving.send_signal(signal.SIGINT)
+        serving.communicate(timeout=60)
+    assert asyncio.run(is_down(owned))

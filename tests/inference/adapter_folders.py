@@ -6,8 +6,11 @@ import json
 import re
 from pathlib import Path
 
+from inference.prompting import load_tokenizer
+from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
 from twin.generator import ActiveAdapter
+from twin.turns import Renderer
 
 
 def seal_adapter(base: Path, folder: Path, *, r: int = 16, seed: int = 1, size: float = 0.02) -> ActiveAdapter:
@@ -24,9 +27,10 @@ def seal_adapter(base: Path, folder: Path, *, r: int = 16, seed: int = 1, size: 
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             parameter.data = (torch.randn_like(parameter.data, dtype=torch.float32) * size).to(torch.bfloat16)
+    probes = probe_scores(tuned, Renderer(load_tokenizer(base)))
     tuned.peft_config["default"].base_model_name_or_path = base_name(base)
     tuned.save_pretrained(folder, save_embedding_layers=False)  # "auto" asks the hub about the base model
-    manifest = {"name": folder.name, "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)}}
+    manifest = {"name": folder.name, "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)}, "probes": probes}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return ActiveAdapter(folder.name, folder)
 

@@ -70,6 +70,16 @@ def test_a_rank_beyond_vllm_is_refused(small: Path) -> None:
         serve_command(settings(r=513), small, 1)
 
 
+@pytest.mark.parametrize(("layer", "restricted"), [("self_attn.q_proj", True), ("mlp.experts.0.w1", False)])
+def test_the_output_head_is_not_prepared_for_adapters_where_the_layers_are_known(small: Path, layer: str, restricted: bool) -> None:
+    shapes = {f"model.layers.0.{layer}.weight": [8, 8], "model.layers.0.input_layernorm.weight": [8], "lm_head.weight": [16, 8]}
+    header = json.dumps({"__metadata__": {}} | {name: {"dtype": "BF16", "shape": shape} for name, shape in shapes.items()}).encode()
+    (small / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    command = serve_command(settings(), small, 1)
+    assert ("--lora-target-modules" in command) is restricted
+    assert "lm_head" not in command
+
+
 @pytest.mark.parametrize(("prompt", "reply", "length"), [(512, 96, 1024), (1024, 96, 1280), (1900, 148, 2048)])
 def test_prompt_and_reply_fit_into_the_servers_window(small: Path, prompt: int, reply: int, length: int) -> None:
     command = serve_command(settings(max_prompt_tokens=prompt, max_new_tokens=reply), small, 1)

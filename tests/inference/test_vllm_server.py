@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from inference.prompting import load_tokenizer, reply_text, stop_token_ids
 from inference.serve import VllmServer, start_server
 from inference.vllm import VllmGenerator
 from twin.errors import EngineError, ModelError
-from twin.generator import ActiveAdapter, Generator, Sampling
+from twin.generator import ActiveAdapter, Generated, Generator, Sampling
 from twin.settings import Settings
 from twin.turns import Renderer, Turn, join_bubbles
 
@@ -215,6 +216,52 @@ async def test_adapters_are_swapped_while_it_runs(client: VllmGenerator, adapter
     assert texts[0] == texts[4]
     assert texts[1] == texts[3]
     assert len(set(texts)) == 3
+
+
+async def test_no_request_fails_while_adapters_come_and_go_and_each_answer_names_its_own(
+    client: VllmGenerator, adapter: ActiveAdapter, other_adapter: ActiveAdapter
+) -> None:
+    uses: list[ActiveAdapter | None] = [adapter, other_adapter, None, adapter]
+    said: dict[str | None, str] = {}
+    for use in uses[:3]:
+        await client.use(use)
+        said[use.name if use else None] = (await client.generate(CONVERSATIONS[0], GREEDY)).text
+    assert len(set(said.values())) == 3
+    answered: list[Generated] = []
+
+    async def ask() -> None:
+        while True:
+            answered.append(await client.generate(CONVERSATIONS[0], GREEDY))
+
+    asking = [asyncio.create_task(ask()) for _ in range(3)]
+    try:
+        for use in uses:
+            await client.use(use)
+            since = len(answered)
+            while [found.adapter for found in answered[since:]].count(use.name if use else None) < 4:
+                assert not any(task.done() for task in asking), "a request failed"
+                await asyncio.sleep(0.02)
+    finally:
+        for task in asking:
+            task.cancel()
+        ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+    assert {found.adapter for found in answered} == set(said)
+    for name, text in said.items():  # other requests in the batch may tip a tie of bf16, and no more
+        mine = [found.text for found in answered if found.adapter == name]
+        assert mine.count(text) >= len(mine) / 2, f"{name} answers as another"
+
+
+async def test_an_adapter_that_acts_otherwise_than_in_training_is_refused(
+    client: VllmGenerator, adapter: ActiveAdapter, other_adapter: ActiveAdapter, tmp_path: Path
+) -> None:
+    await client.use(adapter)
+    mixed_up = tmp_path / "mixed-up"  # the one's weights with the other's proof
+    shutil.copytree(other_adapter.path, mixed_up)
+    shutil.copy(adapter.path / "manifest.json", mixed_up)
+    with pytest.raises(ModelError, match="otherwise than it was trained to"):
+        await client.use(ActiveAdapter("mixed-up", mixed_up))
+    assert (await client.generate(CONVERSATIONS[0], GREEDY)).adapter == adapter.name
 
 
 async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
