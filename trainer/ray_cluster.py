@@ -10,6 +10,7 @@ import json
 import logging
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ class Cluster:
     def version(self) -> str:
         return str(self._get("/api/version")["ray_version"])
 
+    def log(self, job_id: str) -> list[str]:
+        """All its lines up to now; none if the host that has them is gone."""
+        try:
+            return str(self._call(self._client.get_job_logs, job_id)).splitlines()
+        except Unreachable:
+            return []
+
     def tail(self, job_id: str) -> Tail:
         return Tail(self._client, job_id)
 
@@ -153,9 +161,10 @@ class Tail:
     async def _read_until_stopped(self) -> None:
         reading, stopping = asyncio.create_task(self._read()), asyncio.create_task(self._stopping.wait())
         await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for task in (reading, stopping):
-            task.cancel()
-        await asyncio.gather(reading, stopping, return_exceptions=True)
+        stopping.cancel()
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
 
     async def _read(self) -> None:
         from aiohttp import ClientError
@@ -188,6 +197,7 @@ def _client(address: str) -> Any:
             # Not JobSubmissionClient's own: it lets RAY_ADDRESS win over what it is given, and asks the server at once.
             self._client_ray_version = ray.__version__
             SubmissionClient.__init__(self, address)
+            self._ssl_context = True  # what None meant before aiohttp deprecated it
 
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
             return super()._do_request(method, endpoint, timeout=CALL_SECONDS, **options)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 
@@ -30,6 +30,9 @@ class Head:
     address: str
     cache: Path  # of the one host: what its jobs keep
     cluster: Cluster
+
+    def jobs(self) -> list[str]:
+        return [job.submission_id for job in self.cluster._client.list_jobs()]
 
     def job_process(self, job_id: str) -> psutil.Process:
         """The process that works on a job."""
@@ -161,6 +164,3 @@ class Line:
             target.shutdown(socket.SHUT_WR)
         self._open.discard(source)
         source.close()
-
-
-Event = dict[str, Any]

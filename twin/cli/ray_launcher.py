@@ -213,7 +213,7 @@ def _known(cluster: Cluster, job_id: str) -> Answer | None:
 
 def follow(cluster: Cluster, job_id: str, on_event: Listener, log: IO[str]) -> Answer:
     """Hand on the job's events, and its other lines to the log, until it has ended. Raises what the job raised, and Unreachable."""
-    read, last = 0, False  # lines; whether this is the look at what is left after the end
+    read = 0  # lines
     progress = progress_to(on_event)
     while True:
         with cluster.tail(job_id) as tail:
@@ -238,11 +238,10 @@ def follow(cluster: Cluster, job_id: str, on_event: Listener, log: IO[str]) -> A
                     _hear(line, on_event, log)
         answer = _patiently(lambda: cluster.answer(job_id), progress)
         if answer.has_ended:
-            if last:
-                return answer
-            last = True
-        else:
-            time.sleep(PAUSE_SECONDS)
+            for line in cluster.log(job_id)[read:]:
+                _hear(line, on_event, log)
+            return answer
+        time.sleep(PAUSE_SECONDS)
 
 
 def _hear(line: str, on_event: Listener, log: IO[str]) -> None:
