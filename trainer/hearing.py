@@ -26,7 +26,7 @@ from twin.progress import Progress
 from twin.sealing import write_private
 from twin.turns import Renderer
 
-KEPT_AS = 2  # changes when what was kept before must not be used any more
+KEPT_AS = 3  # changes when what was kept before must not be used any more
 KEPT_FILES = 60
 
 

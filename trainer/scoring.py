@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from trainer.examples import Example
@@ -16,6 +17,8 @@ CONTEXTS = 5
 CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
 TALKS, TALK_TOKENS = 80, 512
 ANSWERS_AT_ONCE = 64
+FIRST_ROUND = 16  # tokens; most of what people write in chats is shorter
+LIKELIEST = 256
 TOKENS_AT_ONCE = 1024  # padded; the logits of as many are in memory at a time
 
 
@@ -110,30 +113,70 @@ def score_group(model: Any, renderer: Renderer, group: Sequence[Item]) -> list[S
 
 
 def answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[str]:
-    """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared."""
+    """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared.
+
+    A batch goes on for as long as its longest answer, so it speaks in rounds and those that have ended leave between them.
+    """
+    import torch
+
+    ends = _ends(model, renderer)
+    tokenizer: Any = renderer.tokenizer
+    said: list[list[int]] = [[] for _ in items]
+    prompts = [renderer.prompt(item.context) for item in items]
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(sampling.seed or 0)
+        for at in range(0, len(items), ANSWERS_AT_ONCE):
+            speaking = list(range(at, min(at + ANSWERS_AT_ONCE, len(items))))
+            for words in (min(FIRST_ROUND, sampling.max_new_tokens), sampling.max_new_tokens - FIRST_ROUND):
+                if speaking and words > 0:
+                    more = _continued(model, [prompts[i] + said[i] for i in speaking], ends, sampling, words)
+                    for i, ids in zip(speaking, more, strict=True):
+                        said[i] += ids
+                speaking = [i for i in speaking if not said[i] or said[i][-1] not in ends]
+    return [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
+
+
+def _ends(model: Any, renderer: Renderer) -> list[int]:
+    named = model.generation_config.eos_token_id
+    tokenizer: Any = renderer.tokenizer
+    return sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+
+
+def _continued(model: Any, prompts: Sequence[list[int]], ends: list[int], sampling: Sampling, words: int) -> list[list[int]]:
+    """What the model says next, at most so many tokens, up to and with the first end."""
     import torch
     from transformers import GenerationConfig
 
-    tokenizer: Any = renderer.tokenizer
-    prompts = [renderer.prompt(item.context) for item in items]
+    longest = max(map(len, prompts))
     device = next(model.parameters()).device
-    named = model.generation_config.eos_token_id
-    ends = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
-    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
-    config = GenerationConfig(
-        do_sample=sampling.temperature > 0, max_new_tokens=sampling.max_new_tokens, eos_token_id=ends, pad_token_id=ends[0], **drawn
-    )
-    said = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(sampling.seed or 0)
-        for at in range(0, len(prompts), ANSWERS_AT_ONCE):
-            batch = prompts[at : at + ANSWERS_AT_ONCE]
-            longest = max(map(len, batch))
-            ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in batch], device=device)
-            mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=device)
-            out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-            said += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in out]
-    return said
+    ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    config = GenerationConfig(do_sample=False, max_new_tokens=words, eos_token_id=ends, pad_token_id=ends[0])
+    drawn = [partial(draw, temperature=sampling.temperature, top_p=sampling.top_p)] if sampling.temperature > 0 else []
+    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=drawn)
+    rows = [row[longest:].tolist() for row in out]
+    return [row[: next((i for i, token in enumerate(row) if token in ends), len(row)) + 1] for row in rows]
+
+
+def draw(_: Any, scores: Any, *, temperature: float, top_p: float) -> Any:
+    """A step of `generate` that draws a token of each row's nucleus and leaves no other to choose.
+
+    transformers sorts the whole vocabulary for it and draws from all of it: 470 of 490 ms a step for 50 rows of 49,152 tokens on
+    two busy cores. The likeliest few hold the nucleus nearly always; only where they do not is everything sorted.
+    """
+    import torch
+
+    scores = scores.float() / temperature
+    total = scores.logsumexp(-1, keepdim=True)
+    for count in (min(LIKELIEST, scores.shape[-1]), scores.shape[-1]):
+        best, ids = scores.topk(count)
+        shares = (best - total).exp()
+        before = shares.cumsum(-1) - shares
+        if bool((before[:, -1] >= top_p).all()):
+            break
+    picked = ids.gather(-1, torch.multinomial(shares * (before < top_p), 1))
+    return torch.full_like(scores, -torch.inf).scatter_(-1, picked, 0.0)
 
 
 def own_nats(model: Any, renderer: Renderer, talks: Sequence[tuple[Turn, ...]]) -> list[tuple[int, float]]:

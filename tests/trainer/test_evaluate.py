@@ -169,6 +169,39 @@ def test_replies_score_alone_as_in_a_batch(tiny_base, renderer):
     assert [nats for _, nats in together] == pytest.approx([nats for _, nats in alone], rel=1e-5)
 
 
+@pytest.mark.parametrize(("spread", "likeliest"), [(6.0, 64), (0.1, 64), (3.0, 1)])
+def test_draws_are_of_the_nucleus_and_as_often_as_they_are_likely(monkeypatch, spread, likeliest):
+    """The same tokens as transformers' own filter leaves, whether the likeliest few hold the nucleus or not."""
+    import torch
+    from transformers import TopPLogitsWarper
+
+    monkeypatch.setattr(trainer.scoring, "LIKELIEST", likeliest)
+    torch.manual_seed(1)
+    one = torch.randn(1, 300) * spread
+    kept = TopPLogitsWarper(0.9)(None, one / 0.7)
+    drawn = trainer.scoring.draw(None, one.expand(20_000, -1), temperature=0.7, top_p=0.9)
+    assert torch.isfinite(drawn).sum().item() == 20_000
+    often = torch.isfinite(drawn).float().mean(0)
+    assert not often[torch.isinf(kept[0])].any()
+    assert (often - kept[0].softmax(-1)).abs().max() < 0.02
+
+
+def test_answers_in_rounds_are_those_of_one_go(tiny_base, renderer, monkeypatch):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32, attn_implementation="sdpa").eval()
+    talkative = Sampling(temperature=0, max_new_tokens=12)
+    with torch.inference_mode():
+        likely = trainer.scoring.answers(model, renderer, ITEMS, talkative)
+        ids = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [2], talkative, 12)[0]
+        monkeypatch.setattr(trainer.scoring, "FIRST_ROUND", 5)
+        assert trainer.scoring.answers(model, renderer, ITEMS, talkative) == likely
+        ended = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [ids[3]], talkative, 12)[0]
+    assert len(set(likely)) > 1
+    assert ended == ids[: ids.index(ids[3]) + 1]
+
+
 # --- which replies ----------------------------------------------------------------------------------------------------
 
 
