@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from telegram_scene import calls, chatty_world, fact, keys, on_server, rows_of, run, serving, set_fact, signed_in, told
@@ -22,10 +21,9 @@ DAY = Fault("InitTakeoutSession", "error", [420, "TAKEOUT_INIT_DELAY_86400"])
 
 
 @pytest.fixture(autouse=True)
-def small_is_large(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a first import is worth an export in worlds that are made at once."""
     monkeypatch.setattr(takeout, "LARGE", 200)
-    yield
 
 
 def exported(server: MtprotoServer) -> list[bool]:
