@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from inference.adapters import check_adapter, require_effect
+from inference.adapters import check_adapter
 from inference.prompting import load_tokenizer, stop_token_ids
+from inference.proof import require_effect
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Sampling
 from twin.probes import probe_prompts

@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 import structlog
 
-from inference.adapters import check_adapter, mean_difference, require_effect, require_likeness, sealed_probes
+from inference.adapters import check_adapter
 from inference.prompting import fit_prompt, load_tokenizer, reply_text, stop_token_ids
+from inference.proof import prove_effect, prove_likeness, sealed_probes
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Generated, Sampling
 from twin.probes import probe_prompts
@@ -27,9 +28,6 @@ from twin.turns import Renderer, Turn
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
-# An adapter must move the probes by more than three times what the base model differs from itself, and by at least this many
-# nats a token: the kernels of a request with an adapter may round bf16 otherwise than those without.
-EFFECT_FLOOR = 0.01
 SERVE = "Start it with `twin serve`, or check TWIN_ENGINE__URL."
 
 
@@ -153,18 +151,20 @@ class VllmGenerator:
                 response = httpx.Response(httpx.codes.OK)
         if response.status_code != httpx.codes.OK:
             raise self._load_refusal(adapter, response)
-        sealed = await asyncio.to_thread(sealed_probes, adapter)
-        prompts = sealed.prompts if sealed else await asyncio.to_thread(probe_prompts, (await self._loaded_tokens()).renderer)
         try:
-            plain, again, tuned = [await self._probe(name, prompts) for name in (self._served_name, self._served_name, adapter.name)]
-            require_effect(adapter.name, plain, tuned, floor=max(EFFECT_FLOOR, 3 * mean_difference(plain, again)))
-            if sealed:
-                require_likeness(adapter.name, sealed, plain, tuned)
-            else:
-                log.warning("adapter.proven_by_effect_alone", adapter=adapter.name)  # it was sealed before there were probes
+            await self._require_proof(adapter)
         except ModelError:
             await self._unload(adapter.name)
             raise
+
+    async def _require_proof(self, adapter: ActiveAdapter) -> None:
+        sealed = await asyncio.to_thread(sealed_probes, adapter)
+        if sealed:
+            await prove_likeness(adapter.name, self._served_name, sealed, self._probe)
+        else:
+            log.warning("adapter.proven_by_effect_alone", adapter=adapter.name)  # it was sealed before there were scores
+            prompts = await asyncio.to_thread(probe_prompts, (await self._loaded_tokens()).renderer)
+            await prove_effect(adapter.name, self._served_name, prompts, self._probe)
 
     def _load_refusal(self, adapter: ActiveAdapter, response: httpx.Response) -> ModelError | EngineError:
         message = _message(response)
@@ -187,15 +187,15 @@ class VllmGenerator:
         if response.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):  # not found: restarted since
             raise self._refusal(response)
 
-    async def _probe(self, model: str, prompts: list[list[int]]) -> list[float]:
-        """Log-probabilities of the prompts' own tokens, generating one token that nobody reads."""
-        found: list[float] = []
+    async def _probe(self, model: str, prompts: list[list[int]]) -> list[list[float]]:
+        """Log-probabilities of each prompt's own tokens but the first, generating one token that nobody reads."""
+        found = []
         for ids in prompts:
             body = {"model": model, "prompt": ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
             answer = await self._answer(await self._post("/v1/completions", body))
             with self._reading():
                 scores = answer["choices"][0]["prompt_logprobs"]  # None for the first token, then {token id: {"logprob": ...}, ...}
-                found += [score[str(token)]["logprob"] for token, score in zip(ids[1:], scores[1:], strict=True)]
+                found.append([float(score[str(token)]["logprob"]) for token, score in zip(ids[1:], scores[1:], strict=True)])
         return found
 
     async def _served(self) -> dict[str, str]:

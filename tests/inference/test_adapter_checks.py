@@ -8,7 +8,8 @@ import pytest
 from adapter_folders import change_json
 from small_tokenizer import save_empty_adapter
 
-from inference.adapters import check_adapter, require_effect
+from inference.adapters import check_adapter
+from inference.proof import require_effect
 from trainer.base_model import tokenizer_hash as trainers_tokenizer_hash
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from adapter_folders import change_json, rename_layers, seal_adapter
 
-from inference.adapters import mean_difference
 from inference.local import LocalGenerator
 from inference.local_model import LocalModel
+from inference.proof import mean_difference
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Sampling
 from twin.turns import Turn

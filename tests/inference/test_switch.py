@@ -22,6 +22,7 @@ from test_vllm_border import TURNS, Server, open_client
 
 from inference.pause import paused, wake
 from inference.promotion import prove
+from inference.proof import Sealed, prove_likeness, require_likeness
 from twin import engine_pause
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Sampling
@@ -69,8 +70,31 @@ async def test_one_that_says_something_else_is_not(small: Path, voices: list[Act
 
 
 async def test_the_more_the_base_models_differ_the_more_is_allowed(small: Path, voices: list[ActiveAdapter]) -> None:
-    seal_probes(voices[0], base=-1.2, tuned=-1.8)
+    seal_probes(voices[0], base=-1.1, tuned=-1.65)
     await open_client(small, Server(effect=0.5)).prove(voices[0])
+
+
+def test_however_the_base_models_differ_half_of_the_effect_is_never_allowed() -> None:
+    sealed = Sealed([[1, 2]], [-1.0], [-2.0])
+    require_likeness("voice", sealed, [-1.2], [-1.65])
+    with pytest.raises(ModelError, match=r"0.700 nats a token from PEFT, 0.500 are allowed"):
+        require_likeness("voice", sealed, [-2.0], [-2.7])
+    with pytest.raises(ModelError, match="changes nothing"):
+        require_likeness("voice", sealed, [-1.4], [-1.4])
+
+
+async def test_a_base_model_that_speaks_as_the_adapter_beside_it_is_asked_again() -> None:
+    """vLLM on a CPU, where somebody is answered by the adapter at that moment."""
+    said = iter([-1.5, -1.5, -1.02])
+
+    async def probe(model: str, prompts: list[list[int]]) -> list[list[float]]:
+        return [
+            [next(said) if model == "base" and ids == PROMPTS[0] else {"base": -1.0, "voice": -1.5}[model]] * (len(ids) - 1)
+            for ids in prompts
+        ]
+
+    await prove_likeness("voice", "base", Sealed(PROMPTS, [-1.0] * SCORED, [-1.5] * SCORED), probe)
+    assert next(said, None) is None, "and only what was far off"
 
 
 # --- answers in flight ------------------------------------------------------------------------------------------------
