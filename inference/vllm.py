@@ -52,6 +52,7 @@ class VllmGenerator:
         self._max_prompt_tokens = max_prompt_tokens
         self._tokens: _Tokens | None = None
         self._adapter: ActiveAdapter | None = None
+        self._loading = asyncio.Lock()
         self._switch = asyncio.Lock()
         self._in_flight: Counter[str] = Counter()
         self._landed = asyncio.Condition()
@@ -268,9 +269,10 @@ class VllmGenerator:
         return EngineError(f"The vLLM server refused: {_message(response)} (HTTP {status})", kind="refused", mend="Its log says more.")
 
     async def _loaded_tokens(self) -> _Tokens:
-        if self._tokens is None:
-            self._tokens = await asyncio.to_thread(_Tokens, self._base)
-        return self._tokens
+        async with self._loading:  # two threads that import transformers at a time each find half of it
+            if self._tokens is None:
+                self._tokens = await asyncio.to_thread(_Tokens, self._base)
+            return self._tokens
 
 
 class _Tokens:
