@@ -82,10 +82,8 @@ def killed(world: Growing, stage: str, seconds: float) -> bool:
     """Kill a night, or the promotion by hand of its candidate, so long into the stage. False if it ended before."""
     data = world.nights.data
     world.grow()
-    if stage == "promote":
-        command = ["adapters", "promote", str(world.nights.play()["adapter"])]
-    else:
-        command = ["nightly", "--items", str(ITEMS)]
+    is_by_hand = stage == "promote"
+    command = ["adapters", "promote", str(world.nights.play()["adapter"])] if is_by_hand else ["nightly", "--items", str(ITEMS)]
     before = newest_run(data)
     process = subprocess.Popen(
         [sys.executable, "-m", "twin", *command, "--json", "--data", str(data)],
@@ -93,9 +91,9 @@ def killed(world: Growing, stage: str, seconds: float) -> bool:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while stage != "promote" and process.poll() is None and newest_run(data) in (before, None):
+    while not is_by_hand and process.poll() is None and newest_run(data) in (before, None):
         time.sleep(0.01)
-    while stage != "promote" and process.poll() is None and STAGES.index(stage) > reached(data):
+    while not is_by_hand and process.poll() is None and STAGES.index(stage) > reached(data):
         time.sleep(0.01)
     try:
         process.wait(seconds)
