@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
-@pytest.mark.parametrize("script", sorted([*DEPLOY.glob("*.sh"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted([*DEPLOY.rglob("*.sh"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
 def test_scripts_are_bash(script: Path) -> None:
     done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
