@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,35 @@ def test_settings_for_a_cluster_that_cannot_work_are_told_before_anything_begins
     assert ran.code == 1
     assert said in ran.document["error"]
     assert not (data / "datasets").exists()
+
+
+class Door(http.server.BaseHTTPRequestHandler):
+    """Of a cluster with a token: says its version to who has it."""
+
+    def do_GET(self) -> None:
+        token = self.headers.get("Authorization")
+        self.send_response(401 if token is None else 200 if token == "Bearer right" else 403)
+        self.end_headers()
+        self.wfile.write(b'{"ray_version": "1.2.3"}')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [(None, "refuses this host.*TWIN_TRAINER__RAY_TOKEN"), ("wrong", "refuses this host"), ("right", r"runs Ray 1\.2\.3, this host has 2")],
+)
+def test_the_token_and_the_version_are_looked_at(data: Path, tmp_path: Path, token: str | None, said: str) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door) as door:
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{door.server_port}"
+        ray = {"launcher": "ray", "ray_address": address, "ray_token": token, "storage": (tmp_path / "storage").as_uri()}
+        try:
+            with pytest.raises(TwinError, match=said):
+                launchers.check(settings_for(data, trainer=ray))
+        finally:
+            door.shutdown()
 
 
 def test_a_storage_that_nobody_can_write_is_told(data: Path, tmp_path: Path) -> None:
