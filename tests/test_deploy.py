@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
-@pytest.mark.parametrize("script", sorted([*DEPLOY.glob("*.sh"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted([*DEPLOY.rglob("*.sh"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
 def test_scripts_are_bash(script: Path) -> None:
     done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -62,3 +62,40 @@ def test_the_image_takes_no_secrets_and_is_told_what_the_install_script_reads() 
     assert arguments
     assert [name for name in arguments if f"${{{name}:" not in install] == []
     assert dockerfile.index("USER twin") < dockerfile.index("ENTRYPOINT")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """deploy/ray/node.sh in a checkout whose `ray` says how it was called."""
+    script = tmp_path / "twin" / "deploy" / "ray" / "node.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(DEPLOY / "ray" / "node.sh", script)
+    ray = tmp_path / "twin" / ".venv" / "bin" / "ray"
+    ray.parent.mkdir(parents=True)
+    ray.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE" "$@"\n')
+    ray.chmod(0o755)
+    return script
+
+
+def start_node(node: Path, home: Path, *arguments: str, **more: str) -> str:
+    home.mkdir(exist_ok=True)
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), **more}
+    return subprocess.run([node, *arguments], env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_a_gpu_host_keeps_to_loopback_and_asks_for_a_token_of_its_own(node: Path, tmp_path: Path) -> None:
+    said = start_node(node, tmp_path / "home", "head").split()
+    assert said[:3] == ["token", "start", "--head"]
+    assert {"--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.2"} <= set(said)
+    token = tmp_path / "home" / ".ray" / "auth_token"
+    assert re.fullmatch(r"[0-9a-f]{64}", token.read_text())
+    assert token.stat().st_mode & 0o777 == 0o600
+    first = token.read_text()
+    start_node(node, tmp_path / "home", "head")
+    assert token.read_text() == first
+
+
+def test_a_gpu_host_that_joins_makes_no_token(node: Path, tmp_path: Path) -> None:
+    said = start_node(node, tmp_path / "home", "join", "10.0.0.2:6379", "--num-gpus=1", HOST="10.0.0.3").split()
+    assert {"--address=10.0.0.2:6379", "--node-ip-address=10.0.0.3", "--num-gpus=1"} <= set(said)
+    assert not (tmp_path / "home" / ".ray").exists()

@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import trainer
 import twin
-from twin.errors import TwinError
+from twin.errors import SettingsError, TwinError
 
 CALL_SECONDS = 15.0
-CODE = [str(Path(package.__file__).parent) for package in (twin, trainer) if package.__file__]
+CODE = [str(Path(file).parent) for file in (twin.__file__, trainer.__file__)]
 WAITING, RUNNING, DONE, FAILED, STOPPED = "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"
 ENDED = frozenset({DONE, FAILED, STOPPED})
 
@@ -47,10 +48,13 @@ class Answer:
 
 
 class Cluster:
-    def __init__(self, address: str) -> None:
-        """Reaches nothing yet. Raises TwinError if Ray is not installed here."""
+    def __init__(self, address: str, token: str | None = None) -> None:
+        """Reaches nothing yet. Raises SettingsError if it is no address, TwinError if Ray is not installed here."""
+        if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
+            mend = "Write TWIN_TRAINER__RAY_ADDRESS=http://HOST:8265."
+            raise SettingsError(f"TWIN_TRAINER__RAY_ADDRESS is no address of a Ray cluster: {address}.", mend=mend)
         self.address = address.rstrip("/")
-        self._client = _client(self.address)
+        self._client = _client(self.address, token)
 
     def submit(self, job_id: str, entrypoint: str, *, gpus: float) -> None:
         """Start a job with this very code, on a host with so many free GPUs. One of this id that is there already is it."""
@@ -114,13 +118,14 @@ class Cluster:
         try:
             return function(*arguments, **options)
         except AuthenticationError as exc:
-            mend = "Give the bot's host the cluster's token in RAY_AUTH_TOKEN (and RAY_AUTH_MODE=token)."
-            raise TwinError(f"The Ray cluster at {self.address} refuses this host.", mend=mend) from exc
+            mend = "Set TWIN_TRAINER__RAY_TOKEN to what is in ~/.ray/auth_token on the cluster's first host."
+            raise SettingsError(f"The Ray cluster at {self.address} refuses this host.", mend=mend) from exc
         except (requests.RequestException, ConnectionError) as exc:
             raise Unreachable(f"The Ray cluster at {self.address} does not answer.", mend=self._mend) from exc
         except RuntimeError as exc:  # how Ray's client tells every status that is not 200
             if "status code 404" in str(exc):
-                raise UnknownJob(f"The Ray cluster at {self.address} does not know the job.") from exc
+                mend = "It was started anew meanwhile. The next run does the job again."
+                raise UnknownJob(f"The Ray cluster at {self.address} does not know the job.", mend=mend) from exc
             why = next((line for line in reversed(str(exc).splitlines()) if line.strip(" .")), "").strip()
             raise Unreachable(f"The Ray cluster at {self.address} has trouble: {why[:200]}", mend="Its own logs say more.") from exc
 
@@ -181,7 +186,7 @@ class Tail:
             self._lines.put(None)
 
 
-def _client(address: str) -> Any:
+def _client(address: str, token: str | None) -> Any:
     try:
         import ray
         from ray.dashboard.modules.dashboard_sdk import SubmissionClient
@@ -196,7 +201,7 @@ def _client(address: str) -> Any:
         def __init__(self) -> None:
             # Not JobSubmissionClient's own: it lets RAY_ADDRESS win over what it is given, and asks the server at once.
             self._client_ray_version = ray.__version__
-            SubmissionClient.__init__(self, address)
+            SubmissionClient.__init__(self, address, headers={"Authorization": f"Bearer {token}"} if token else None)
             self._ssl_context = True  # what None meant before aiohttp deprecated it
 
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:

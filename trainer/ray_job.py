@@ -10,12 +10,15 @@ stdout  one event a line, marked, among whatever else the libraries print (train
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -23,9 +26,11 @@ from typing import Any
 
 from trainer import jobs
 from trainer.storage import Storage
-from twin.errors import ModelError, TwinError
+from twin.errors import ModelError, StoreError, TwinError
 from twin.progress import Progress
 
+LOOK = "look"  # the one job that is none of trainer.jobs
+NEEDED = ("torch", "transformers", "peft")
 MARK = "@twin "  # what an event's line begins with
 TELL_SECONDS = 1.0
 ALIVE_SECONDS = 15.0
@@ -70,6 +75,22 @@ def cache_of(url: str) -> Path:
 
 def work(storage: Storage, order: dict[str, Any], tell: Tell, cache: Path) -> bool:
     """Do the order {"id", "job", "order", "checkpoint_seconds"}; whether it was done. Raises StoreError or ModelError."""
+    if order["job"] == LOOK:
+        storage.write(result_name(order["id"]), look(storage, order["id"]))
+        return True
+    with _alone(cache, tell):
+        return _work(storage, order, tell, cache)
+
+
+def look(storage: Storage, name: str) -> dict[str, Any]:
+    """For `twin doctor`: read what the bot's host wrote under this name, and say what training would miss here."""
+    if storage.read(name) is None:
+        mend = "Every host must have the same folder under that path (NFS, say), or use s3://."
+        raise StoreError(f"The GPU host does not see what the bot's host writes to {storage.url}.", mend=mend)
+    return {"missing": [package for package in NEEDED if importlib.util.find_spec(package) is None]}
+
+
+def _work(storage: Storage, order: dict[str, Any], tell: Tell, cache: Path) -> bool:
     job, wanted = order["job"], order["order"]
     _tidy(cache, wanted)
 
@@ -96,13 +117,13 @@ def work(storage: Storage, order: dict[str, Any], tell: Tell, cache: Path) -> bo
     with keeping:
         jobs.perform(job, local, told, every=TELL_SECONDS)
     if made:
-        storage.write(f"result-{order['id']}", finish(storage, job, wanted, made[0]))
+        storage.write(result_name(order["id"]), finish(storage, job, wanted, made[0]))
         tell("done")
     return bool(made)
 
 
 def fetch(storage: Storage, value: Any, cache: Path, progress: Progress) -> Any:
-    """The order's value with everything that it refers to on this host's disk (twin.cli.ray_launcher writes the references)."""
+    """The order's value with everything that it refers to on this host's disk (twin.cli.ray_orders writes the references)."""
     if isinstance(value, list):
         return [fetch(storage, one, cache, progress) for one in value]
     if not isinstance(value, dict):
@@ -134,6 +155,10 @@ def checkpoint_name(adapter: str) -> str:
     return f"checkpoint-{adapter}"
 
 
+def result_name(job_id: str) -> str:
+    return f"result-{job_id}"
+
+
 def _base(value: dict[str, Any], cache: Path, progress: Progress) -> Path:
     """A base model that every host makes or fetches by itself, the same one as the bot's host knows."""
     from trainer.base_model import prepare_base_model
@@ -151,6 +176,20 @@ def _base(value: dict[str, Any], cache: Path, progress: Progress) -> Path:
 def _models(cache: Path) -> Path:
     """Weights are public, so the twins that share a host share them."""
     return Path(os.environ.get("TWIN_MODELS") or cache.parent / "models")
+
+
+@contextmanager
+def _alone(cache: Path, tell: Tell) -> Iterator[None]:
+    """One job of a twin at a time on a host: each removes from the cache what it does not need itself."""
+    with (cache / "lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                tell("progress", done=0, total=None, note="waiting for another job of this twin on the GPU host")
+                time.sleep(TELL_SECONDS)
+        yield
 
 
 def _tidy(cache: Path, wanted: dict[str, Any]) -> None:

@@ -28,21 +28,29 @@ MEND = "Check TWIN_TRAINER__STORAGE, and that this host may read and write there
 Listing = dict[str, dict[str, Any]]
 
 
+class Damaged(StoreError):
+    """What should be there is missing or is not what was sent: asking again does not help, sending again does."""
+
+
 class Storage:
     """Blocking calls. Raises StoreError if the storage cannot be used or what it holds is damaged."""
 
     def __init__(self, url: str) -> None:
-        """Reaches nothing yet. Raises SettingsError if no library here understands the URL."""
-        from fsspec.core import url_to_fs
-        from fsspec.implementations.local import LocalFileSystem
-
+        """Reaches nothing yet. Raises SettingsError if the URL is none that two hosts can mean the same by."""
         try:
+            from fsspec.core import url_to_fs
+            from fsspec.implementations.local import LocalFileSystem
+
             self._fs, root = url_to_fs(url)
         except (ImportError, ValueError) as exc:
-            raise SettingsError(f"TWIN_TRAINER__STORAGE cannot be used: {exc}", mend="For s3://, pip install s3fs.") from exc
+            mend = "pip install 'telegram-twin[ray]'; for s3://, s3fs as well."
+            raise SettingsError(f"TWIN_TRAINER__STORAGE cannot be used: {exc}.", mend=mend) from exc
         self.url = url
         self._root = root.rstrip("/")
         self._is_folder = isinstance(self._fs, LocalFileSystem)
+        if self._is_folder and not url.removeprefix("file://").startswith("/"):
+            mend = "Name the folder from its root on: file:///srv/twin. Every host must have it there."
+            raise SettingsError(f"TWIN_TRAINER__STORAGE is no absolute path: {url}.", mend=mend)
 
     def push(self, path: Path, progress: Progress = silent, *, without: Collection[str] = ()) -> str:
         """Send a folder (but not the files named in `without`) or one file; returns the digest by which it is known here."""
@@ -200,7 +208,7 @@ class Storage:
         with self._reaching():
             content = self._cat(self._path("folders", f"{digest}.json"))
         if content is None or hashlib.sha256(content).hexdigest() != digest:
-            raise StoreError(f"{digest[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
+            raise Damaged(f"{digest[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
         listing: Listing = json.loads(content)
         for name in listing:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
@@ -211,11 +219,13 @@ class Storage:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         source = self._path("files", expected)
         with self._reaching():
-            self._fs.get_file(source, str(target))
-        if sum_of(target) != expected:
+            is_there = self._size(source) is not None
+            if is_there:
+                self._fs.get_file(source, str(target))
+        if not is_there or sum_of(target) != expected:
             with self._reaching():
                 self._rm(source)  # or it would never be sent again
-            raise StoreError(f"A file in the storage {self.url} is damaged.", mend="Run it again: the file is sent anew.")
+            raise Damaged(f"A file in the storage {self.url} is damaged.", mend="Run it again: the file is sent anew.")
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -109,6 +109,7 @@ class Trainer(Group):
     ] = "local"
     niceness: Annotated[int, Field(description="How much a local training stands back behind other processes.", ge=0, le=19)] = 10
     ray_address: Annotated[str, Field(description="The Ray cluster's job server.")] = "http://127.0.0.1:8265"
+    ray_token: Annotated[SecretStr | None, Field(description="The Ray cluster's token: ~/.ray/auth_token on its first host.")] = None
     storage: Annotated[
         str | None, Field(description="Where datasets and adapters travel to and from the cluster: an fsspec URL (file:///..., s3://...).")
     ] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -50,6 +51,27 @@ def start_twin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "twin", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **options)
+
+
+WITHOUT_TORCH = """
+from importlib.machinery import PathFinder
+
+_find = PathFinder.find_spec
+
+def _find_others(name, path=None, target=None):
+    return None if name.split(".")[0] in ("torch", "peft", "accelerate", "bitsandbytes", "vllm") else _find(name, path, target)
+
+PathFinder.find_spec = staticmethod(_find_others)
+"""
+
+
+def without_torch(folder: Path) -> dict[str, str]:
+    """An environment for Python processes in which it is not installed, nor what needs it."""
+    hooks = folder / "without-torch"
+    hooks.mkdir()
+    audit = Path(__file__).parent.parent / "egress" / "sitecustomize.py"  # one module of this name is found, so it is both
+    (hooks / "sitecustomize.py").write_text(audit.read_text() + WITHOUT_TORCH)
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(hooks), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @contextmanager

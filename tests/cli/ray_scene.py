@@ -28,6 +28,7 @@ Found = TypeVar("Found")
 @dataclass(frozen=True)
 class Head:
     address: str
+    token: str
     cache: Path  # of the one host: what its jobs keep
     cluster: Cluster
 
@@ -71,13 +72,17 @@ def ray_head() -> Iterator[Head]:
     flags = [f"--{name}port={port}" for name, port in ports.items()]
     flags += ["--min-worker-port=0", "--max-worker-port=0", "--num-cpus=2", "--num-gpus=0", f"--temp-dir={folder / 't'}"]
     environment = os.environ | {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "cache")}
-    environment.pop("HOST", None)
+    for name in ("HOST", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        environment.pop(name, None)
     with (folder / "log").open("wb") as log:
         head = subprocess.Popen(
             [NODE, "head", *flags], stdout=log, stderr=log, env=environment, start_new_session=True, preexec_fn=dies_with_us()
         )
     try:
-        cluster = Cluster(f"http://127.0.0.1:{ports['dashboard-']}")
+        kept = folder / "home" / ".ray" / "auth_token"
+        until(lambda: kept.exists() and len(kept.read_text()) == 64)
+        assert kept.stat().st_mode & 0o077 == 0
+        cluster = Cluster(f"http://127.0.0.1:{ports['dashboard-']}", kept.read_text())
 
         def is_ready() -> bool:
             assert head.poll() is None, (folder / "log").read_text()
@@ -86,23 +91,32 @@ def ray_head() -> Iterator[Head]:
             return False
 
         until(is_ready)
-        yield Head(cluster.address, folder / "cache" / "telegram-twin", cluster)
+        yield Head(cluster.address, kept.read_text(), folder / "cache" / "telegram-twin", cluster)
     finally:
-        _end(head)
+        _end(head, str(folder / "home"))
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(head: subprocess.Popen[bytes]) -> None:
-    """Ask the head to end its cluster; whatever it started is gone afterwards."""
-    started = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)] if head.poll() is None else []
+def _end(head: subprocess.Popen[bytes], home: str) -> None:
+    """Ask the head to end its cluster; whatever it started, and what that started, is gone afterwards."""
     head.terminate()
     with suppress(subprocess.TimeoutExpired):
         head.wait(20)
-    for process in started:
+    for process in _at_home(home):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     head.wait()
-    psutil.wait_procs(started, timeout=20)
+    until(lambda: not _at_home(home))
+
+
+def _at_home(home: str) -> list[psutil.Process]:
+    """The living processes that were given this HOME."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("HOME") == home and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_scene import keep_contact
+from cli_scene import keep_contact, twin, without_torch
 from factories import chat, me, them
 
 from trainer.ray_cluster import Answer, UnknownJob, Unreachable
-from twin.cli import launchers, ray_launcher
-from twin.errors import InputError, NothingNew, SettingsError, TwinError
+from twin.cli import launchers, ray_launcher, ray_ready
+from twin.errors import InputError, NothingNew, SettingsError, StoreError, TwinError
 from twin.settings import Settings, load_settings
 
 Event = dict[str, Any]
@@ -78,18 +80,6 @@ def test_a_build_and_what_the_local_engine_needs_stay_here(data: Path, jobs: Pat
         launchers.run(settings_for(data, trainer={"launcher": "ray"}), "train", {"out": str(tmp_path / "out")}, quiet)
 
 
-WITHOUT_TORCH = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "peft", "accelerate", "bitsandbytes", "safetensors.torch", "vllm"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Refuse())
-"""
-
-
 @pytest.mark.slow
 def test_the_bots_host_builds_names_and_judges_without_torch(data: Path, tiny: Path, tmp_path: Path) -> None:
     """With the tokenizer's files alone, as they come back from the cluster; the build runs as a job, in its own process."""
@@ -100,10 +90,6 @@ def test_the_bots_host_builds_names_and_judges_without_torch(data: Path, tiny: P
             (tokenizer / path.name).write_bytes(path.read_bytes())
     said = [line for i in range(42) for line in (them(f"tea {i}?", after=30), me(f"tea tea {i}!"))]
     keep_contact(data, 11, "Ada", chat(*said, dialog_id=11), consent=True)
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    audit = Path(__file__).parent.parent / "egress" / "sitecustomize.py"
-    (hooks / "sitecustomize.py").write_text(audit.read_text() + WITHOUT_TORCH)
     code = """
 import json, sys
 from pathlib import Path
@@ -119,13 +105,79 @@ try:
 except ModuleNotFoundError:
     print(json.dumps([report.examples["train"], adapter_name(report.path, Path(sys.argv[2]), settings.training)]))
 """
-    path = os.pathsep.join([str(hooks), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-c", code, str(data), str(tokenizer)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=without_torch(tmp_path), timeout=120)
     assert done.returncode == 0, done.stderr + ((data / "logs" / "build.log").read_text() if (data / "logs" / "build.log").exists() else "")
     examples, name = json.loads(done.stdout)
     assert examples > 0
     assert len(name) == 17
+
+
+# --- before a night starts ------------------------------------------------------------------------------------------
+
+REFUSED_SETTINGS = {
+    "needs a storage": {"storage": None},
+    "is no absolute path": {"storage": "file://srv/twin"},
+    "is no absolute path: twin": {"storage": "twin"},
+    "TWIN_TRAINER__STORAGE cannot be used": {"storage": "nowhere://twin"},
+    "is no address of a Ray cluster": {"ray_address": "10.0.0.1:8265"},
+    "does not answer": {"ray_address": "http://127.0.0.1:9"},
+}
+
+
+@pytest.mark.parametrize("said", REFUSED_SETTINGS)
+def test_settings_for_a_cluster_that_cannot_work_are_told_before_anything_begins_and_by_doctor(
+    said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_ready, "PATIENCE_SECONDS", 0.0)
+    wrong = {"launcher": "ray", "storage": (tmp_path / "storage").as_uri()} | REFUSED_SETTINGS[said]
+    for name, value in wrong.items():
+        if value:
+            monkeypatch.setenv(f"TWIN_TRAINER__{name.upper()}", value)
+    check = twin("doctor", "--json", "--data", data).document["checks"][-2]
+    assert (check["part"], check["colour"]) == ("GPU hosts", "red")
+    assert said in check["what"]
+    assert check["mend"]
+    ran = twin("nightly", "--json", "--data", data)
+    assert ran.code == 1
+    assert said in ran.document["error"]
+    assert not (data / "datasets").exists()
+
+
+class Door(http.server.BaseHTTPRequestHandler):
+    """Of a cluster with a token: says its version to who has it."""
+
+    def do_GET(self) -> None:
+        token = self.headers.get("Authorization")
+        self.send_response(401 if token is None else 200 if token == "Bearer right" else 403)
+        self.end_headers()
+        self.wfile.write(b'{"ray_version": "1.2.3"}')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [(None, "refuses this host.*TWIN_TRAINER__RAY_TOKEN"), ("wrong", "refuses this host"), ("right", r"runs Ray 1\.2\.3, this host has 2")],
+)
+def test_the_token_and_the_version_are_looked_at(data: Path, tmp_path: Path, token: str | None, said: str) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door) as door:
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{door.server_port}"
+        ray = {"launcher": "ray", "ray_address": address, "ray_token": token, "storage": (tmp_path / "storage").as_uri()}
+        try:
+            with pytest.raises(TwinError, match=said):
+                launchers.check(settings_for(data, trainer=ray))
+        finally:
+            door.shutdown()
+
+
+def test_a_storage_that_nobody_can_write_is_told(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ray = {"launcher": "ray", "storage": (tmp_path / "file" / "storage").as_uri()}
+    with pytest.raises(StoreError, match=r"cannot be used .* Check TWIN_TRAINER__STORAGE"):
+        launchers.check(settings_for(data, trainer=ray))
 
 
 # --- following a job on a cluster -------------------------------------------------------------------------------------
@@ -199,7 +251,7 @@ def test_a_line_that_breaks_again_and_again_tells_everything_once() -> None:
     answer, heard, log = follow(FakeCluster(tails, [RUNNING, RUNNING, RUNNING, DONE], log=lines))
     assert answer == DONE
     assert [one["done"] for one in heard] == [1, 2, 3]
-    assert log == "Running\ntorch warns\n"
+    assert log == "Running\ntorch warns\n\n"
 
 
 @pytest.mark.usefixtures("impatient")
@@ -217,6 +269,21 @@ def test_a_cluster_that_stays_away_is_given_up_and_one_that_forgot_the_job_at_on
     with pytest.raises(UnknownJob):
         follow(forgetful)
     assert forgetful.asked == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_job_that_says_it_is_done_is_done_and_half_an_event_is_a_line_of_the_log() -> None:
+    cluster = FakeCluster([['@twin {"event": "pro', event(1), '@twin {"event": "done"}', event(2)]], [RUNNING])
+    answer, heard, log = follow(cluster)
+    assert (answer.status, cluster.asked) == ("SUCCEEDED", 0)
+    assert [one["done"] for one in heard] == [1]
+    assert log == '@twin {"event": "pro\n'
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_ray_says_of_a_lost_job_is_in_the_log() -> None:
+    answer, _, log = follow(FakeCluster([[None]], [Answer("FAILED", "Its node died.", None)]))
+    assert (answer.status, log) == ("FAILED", "Its node died.\n")
 
 
 @pytest.mark.usefixtures("impatient")

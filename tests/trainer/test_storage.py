@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.storage import Storage
+from trainer.storage import Damaged, Storage
 from twin.errors import SettingsError, StoreError
 
 
@@ -73,8 +73,10 @@ def test_a_damaged_file_is_refused_and_sent_anew(tmp_path: Path, adapter: Path) 
     digest = storage.push(adapter)
     [weights] = [path for path in (tmp_path / "storage" / "files").iterdir() if path.stat().st_size == 5000]
     weights.write_bytes(b"x" * 5000)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(Damaged, match="damaged"):
         storage.pull(digest, tmp_path / "got")
+    with pytest.raises(Damaged, match="damaged"):
+        storage.pull(digest, tmp_path / "got")  # now it is missing
     assert [path.name for path in tmp_path.iterdir() if "got" in path.name] == []
     assert storage.push(adapter) == digest
     assert content_of(storage.pull(digest, tmp_path / "got")) == content_of(adapter)
@@ -175,6 +177,12 @@ def test_sweeping_keeps_what_is_named_and_what_it_needs(url: str, adapter: Path,
 def test_a_new_storage_folder_is_private(tmp_path: Path, adapter: Path) -> None:
     Storage((tmp_path / "storage").as_uri()).push(adapter)
     assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("url", ["storage", "file://storage", "./storage", "~/storage"])
+def test_a_folder_that_means_something_else_on_another_host_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="no absolute path"):
+        Storage(url)
 
 
 def test_a_storage_that_cannot_be_used_says_so(tmp_path: Path, adapter: Path) -> None:

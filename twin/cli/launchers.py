@@ -9,6 +9,7 @@ from typing import Any
 
 from twin.cli import children
 from twin.errors import NothingNew, TwinError
+from twin.progress import Progress, silent
 from twin.settings import Settings
 
 Listener = Callable[[dict[str, Any]], None]  # told the events of trainer.jobs
@@ -16,11 +17,24 @@ Listener = Callable[[dict[str, Any]], None]  # told the events of trainer.jobs
 
 def run(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
     """Do a job ("prepare", "build", "train", "evaluate") and return its result. Raises TwinError."""
-    if settings.trainer.launcher == "ray" and not _belongs_here(settings, job):
+    if is_elsewhere(settings, job):
         from twin.cli import ray_launcher
 
         return ray_launcher.run(settings, job, order, on_event)
     return _run_here(settings, job, order, on_event)
+
+
+def check(settings: Settings, progress: Progress = silent) -> None:
+    """Before anything is begun: can jobs be done where the settings say? Raises TwinError."""
+    if settings.trainer.launcher == "ray":
+        from twin.cli import ray_ready
+
+        ray_ready.check(settings, progress)
+
+
+def is_elsewhere(settings: Settings, job: str) -> bool:
+    """Whether another host does it, so that this one needs no torch for it."""
+    return settings.trainer.launcher == "ray" and not _belongs_here(settings, job)
 
 
 def _belongs_here(settings: Settings, job: str) -> bool:

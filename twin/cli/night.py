@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from twin.cli import run_folder, stages
+from twin.cli import launchers, run_folder, stages
 from twin.cli.folder import Training, transact
 from twin.cli.terminal import Screen
 from twin.errors import NothingNew
@@ -39,6 +39,7 @@ def play(settings: Settings, screen: Screen, run: Training, order: Order) -> dic
     from inference.pause import paused
 
     with _stage(screen, run, "collect", "Collecting") as progress:
+        launchers.check(settings, progress)  # now, not after an hour of collecting
         collected = stages.collect(settings, progress)
     with _stage(screen, run, "prepare", "Preparing the base model") as progress:
         base = stages.prepare_base_apart(settings, progress)

@@ -1,6 +1,7 @@
 """The heavy jobs on a Ray cluster of GPU hosts: what a job needs goes into the storage, what it made comes back out of it.
 
     data/jobs/<job>.json   {"id", "address", "order"}: written before the job is submitted, gone when it has ended
+    data/jobs/<job>.lock   held meanwhile, so that no other process takes the job for one that a crash has left
 
 So a night that is started again finds the job of the one before, and follows it instead of submitting a second; a job whose
 order has changed meanwhile is stopped. Losing the connection loses nothing: the log is read again from where it was. Ctrl-C
@@ -21,12 +22,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any, TypeVar
 
-from trainer.base_model import folder_name
 from trainer.ray_cluster import DONE, STOPPED, WAITING, Answer, Cluster, UnknownJob, Unreachable
-from trainer.ray_job import CHECKPOINT_SECONDS, MARK, checkpoint_name
-from trainer.storage import Storage
+from trainer.ray_job import CHECKPOINT_SECONDS, MARK, checkpoint_name, result_name
+from trainer.storage import Damaged, Storage
+from twin.cli.folder import locked
 from twin.cli.launchers import Listener, error_of
-from twin.errors import SettingsError, StoreError, TwinError
+from twin.cli.ray_orders import fetch, made_before, open_storage, send
+from twin.errors import StoreError, TwinError
 from twin.progress import Progress
 from twin.sealing import write_private
 from twin.settings import Settings
@@ -36,10 +38,9 @@ Result = TypeVar("Result")
 LOST_SECONDS = 600.0  # so long nobody answers before it is given up
 LOOK_SECONDS = 5.0  # of silence before the cluster is asked how the job is
 SILENT_SECONDS = 60.0  # four times trainer.ray_job.ALIVE_SECONDS: the line is dead, and is made anew
-PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 1.0
 STOP_SECONDS = 4.0
 ON_A_GPU = frozenset({"train", "evaluate"})
-PRIVATE = ("report.json",)  # of a dataset: names of contacts, which no training needs
 
 
 @dataclass(frozen=True)
@@ -49,48 +50,42 @@ class Submitted:
     order: str  # digest
 
 
+def open_cluster(settings: Settings) -> Cluster:
+    token = settings.trainer.ray_token
+    return Cluster(settings.trainer.ray_address, token.get_secret_value() if token else None)
+
+
 def run(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
     """Do a job of trainer.jobs on the cluster and return its result. Raises TwinError."""
-    if made := _made_before(settings, job, order):
+    if made := made_before(settings, job, order):
         return made
-    storage, cluster = Storage(storage_url(settings)), Cluster(settings.trainer.ray_address)
+    storage, cluster = open_storage(settings), open_cluster(settings)
     noted = settings.data / "jobs" / f"{job}.json"
     log = settings.data / "logs" / f"{job}.log"
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in (noted, log):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     progress = progress_to(on_event)
-    wanted, folders = send(settings, storage, order, progress)
-    try:
-        submitted = _submitted(cluster, storage, job, wanted, folders, noted, progress)
-        with os.fdopen(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            answer = follow(cluster, submitted.id, on_event, file)
-        if answer.status != DONE:
-            raise _ended(job, answer, log)
-        result = fetch(settings, storage, job, order, submitted.id, progress)
-    except (Unreachable, StoreError):
-        raise  # the job may be well: the next run asks for it
-    except TwinError:  # it has ended
+    with locked(noted.with_suffix(".lock")):
+        wanted, folders = send(settings, storage, order, progress)
+        try:
+            submitted = _submitted(cluster, storage, job, wanted, folders, noted, progress)
+            with os.fdopen(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                answer = follow(cluster, submitted.id, on_event, file)
+            if answer.status != DONE:
+                raise _ended(job, answer, log)
+            result = fetch(settings, storage, job, order, submitted.id, progress)
+        except TwinError as exc:
+            # Nobody answers: the job may be well, and the next run asks for it. Everything else is its end.
+            if isinstance(exc, Damaged) or not isinstance(exc, Unreachable | StoreError):
+                noted.unlink(missing_ok=True)
+            raise
+        except BaseException:  # Ctrl-C here means the job there, too
+            begun = _read(noted)
+            if begun and _stop(cluster, begun.id):
+                noted.unlink(missing_ok=True)
+            raise
         noted.unlink(missing_ok=True)
-        raise
-    except BaseException:  # Ctrl-C here means the job there, too
-        begun = _read(noted)
-        if begun and _stop(cluster, begun.id):
-            noted.unlink(missing_ok=True)
-        raise
-    noted.unlink(missing_ok=True)
-    return result
-
-
-def _made_before(settings: Settings, job: str, order: dict[str, Any]) -> str | None:
-    if job == "train" and (Path(order["out"]) / "manifest.json").exists():
-        return str(order["out"])
-    if job == "prepare" and (_tokenizer(settings) / "manifest.json").exists():
-        return str(_tokenizer(settings))
-    return None
-
-
-def _tokenizer(settings: Settings) -> Path:
-    """Apart from the prepared models: what came back from the cluster has no weights."""
-    return settings.models_path / "tokenizers" / folder_name(settings.model.base, settings.model.revision)
+        return result
 
 
 def progress_to(on_event: Listener) -> Progress:
@@ -100,78 +95,6 @@ def progress_to(on_event: Listener) -> Progress:
     return progress
 
 
-def storage_url(settings: Settings) -> str:
-    if settings.trainer.storage is None:
-        mend = "Name a folder that the GPU hosts share (file:///...) or a bucket (s3://...): TWIN_TRAINER__STORAGE."
-        raise SettingsError("TWIN_TRAINER__LAUNCHER=ray needs a storage.", mend=mend)
-    return settings.trainer.storage
-
-
-# --- what travels -----------------------------------------------------------------------------------------------------
-
-
-def send(settings: Settings, storage: Storage, order: dict[str, Any], progress: Progress) -> tuple[dict[str, Any], list[str]]:
-    """Put what the order names into the storage; returns the order with references for its paths, and their digests."""
-    folders: list[str] = []
-
-    def folder(path: str, **options: Any) -> dict[str, str]:
-        folders.append(storage.push(Path(path), progress, **options))
-        return {"ref": "folder", "digest": folders[-1], "name": Path(path).name}
-
-    def file(path: str | None) -> dict[str, str] | None:
-        if path is None:
-            return None
-        folders.append(storage.push(Path(path).expanduser(), progress))
-        return {"ref": "file", "digest": folders[-1], "name": Path(path).name}
-
-    wanted = {name: value for name, value in order.items() if name not in ("cache", "models")}
-    for name, value in order.items():
-        if name == "dataset":
-            wanted[name] = folder(value, without=PRIVATE)
-        elif name == "base":
-            wanted[name] = folder(value) if _is_own(settings) else _model(settings, Path(value))
-        elif name == "parent":
-            wanted[name] = folder(value) if value else None
-        elif name == "adapters":
-            wanted[name] = [folder(path) for path in value]
-        elif name == "generic":
-            wanted[name] = file(value)
-        elif name == "recipe":
-            wanted[name] = value | {"generic_path": file(value["generic_path"])}
-        elif name == "out":
-            wanted[name] = Path(value).name
-    return wanted, folders
-
-
-def _is_own(settings: Settings) -> bool:
-    """Whether the base model is a folder of this host, which no other host can make or fetch."""
-    return Path(settings.model.base).expanduser().is_dir()
-
-
-def _model(settings: Settings, base: Path) -> dict[str, Any]:
-    weights = json.loads((base / "manifest.json").read_text(encoding="utf-8")).get("weights")
-    return {"ref": "model", "name": settings.model.base, "revision": settings.model.revision, "weights": weights}
-
-
-def fetch(settings: Settings, storage: Storage, job: str, order: dict[str, Any], job_id: str, progress: Progress) -> Any:
-    """The job's result, with the folder that it made on this host's disk."""
-    result = storage.read(_result(job_id))
-    if result is None:
-        raise TwinError(f"`{job}` is done, but its result is not in {storage.url}.", mend="Does the cluster use the same storage?")
-    if job in ("train", "prepare"):
-        target = Path(order["out"]) if job == "train" else _tokenizer(settings)
-        result = str(storage.pull(result["digest"], target, progress))
-    storage.remove(_result(job_id))
-    return result
-
-
-def _result(job_id: str) -> str:
-    return f"result-{job_id}"
-
-
-# --- one job ----------------------------------------------------------------------------------------------------------
-
-
 def _submitted(
     cluster: Cluster, storage: Storage, job: str, wanted: dict[str, Any], folders: list[str], noted: Path, progress: Progress
 ) -> Submitted:
@@ -179,8 +102,8 @@ def _submitted(
     digest = hashlib.sha256(json.dumps([storage.url, job, wanted], sort_keys=True).encode()).hexdigest()[:12]
     before = _read(noted)
     if before and before.address == cluster.address:
-        answer = _patiently(lambda: _known(cluster, before.id), progress)
-        is_of_use = answer and (not answer.has_ended or (answer.status == DONE and storage.read(_result(before.id)) is not None))
+        answer = patiently(lambda: _known(cluster, before.id), progress)
+        is_of_use = answer and (not answer.has_ended or (answer.status == DONE and storage.read(result_name(before.id)) is not None))
         if is_of_use and before.order == digest:
             progress(0, None, "going on with the job that the cluster has")
             return before
@@ -191,10 +114,13 @@ def _submitted(
     submitted = Submitted(f"twin-{job}-{digest}-{token_hex(3)}", cluster.address, digest)
     write_private(noted, json.dumps(asdict(submitted)).encode())
     order = {"id": submitted.id, "job": job, "order": wanted, "checkpoint_seconds": CHECKPOINT_SECONDS}
-    command = f"exec python -m trainer.ray_job --storage {shlex.quote(storage.url)} --order {shlex.quote(json.dumps(order))}"
-    gpus = 1 if job in ON_A_GPU and _patiently(cluster.gpus, progress) else 0
-    _patiently(lambda: cluster.submit(submitted.id, command, gpus=gpus), progress)
+    gpus = 1 if job in ON_A_GPU and patiently(cluster.gpus, progress) else 0
+    patiently(lambda: cluster.submit(submitted.id, command(storage, order), gpus=gpus), progress)
     return submitted
+
+
+def command(storage: Storage, order: dict[str, Any]) -> str:
+    return f"exec python -m trainer.ray_job --storage {shlex.quote(storage.url)} --order {shlex.quote(json.dumps(order))}"
 
 
 def _read(note: Path) -> Submitted | None:
@@ -212,7 +138,10 @@ def _known(cluster: Cluster, job_id: str) -> Answer | None:
 
 
 def follow(cluster: Cluster, job_id: str, on_event: Listener, log: IO[str]) -> Answer:
-    """Hand on the job's events, and its other lines to the log, until it has ended. Raises what the job raised, and Unreachable."""
+    """Hand on the job's events, and its other lines to the log, until it is done or has ended.
+
+    Raises what the job raised, and Unreachable.
+    """
     read = 0  # lines
     progress = progress_to(on_event)
     while True:
@@ -222,7 +151,7 @@ def follow(cluster: Cluster, job_id: str, on_event: Listener, log: IO[str]) -> A
                 try:
                     line = tail.line(LOOK_SECONDS)
                 except queue.Empty:
-                    answer = _patiently(lambda: cluster.answer(job_id), progress)
+                    answer = patiently(lambda: cluster.answer(job_id), progress)
                     if answer.has_ended:
                         break
                     if answer.status == WAITING:
@@ -235,38 +164,53 @@ def follow(cluster: Cluster, job_id: str, on_event: Listener, log: IO[str]) -> A
                 number += 1
                 if number > read:  # what was read before the connection was lost comes again
                     read = number
-                    _hear(line, on_event, log)
-        answer = _patiently(lambda: cluster.answer(job_id), progress)
+                    if _is_last(line, on_event, log):
+                        return Answer(DONE, "", 0)  # Ray needs seconds more to say so
+        answer = patiently(lambda: cluster.answer(job_id), progress)
         if answer.has_ended:
             for line in cluster.log(job_id)[read:]:
-                _hear(line, on_event, log)
+                _is_last(line, on_event, log)
+            log.write(f"{answer.message}\n")
             return answer
         time.sleep(PAUSE_SECONDS)
 
 
-def _hear(line: str, on_event: Listener, log: IO[str]) -> None:
-    if not line.startswith(MARK):
+def _is_last(line: str, on_event: Listener, log: IO[str]) -> bool:
+    """Hand a line on; whether it says that the job is done."""
+    event = _event_in(line)
+    if event is None:
         log.write(f"{line}\n")
         log.flush()
-        return
-    event = json.loads(line.removeprefix(MARK))
-    if event["event"] == "error":
+    elif event["event"] == "error":
         raise error_of(event)
-    if event["event"] not in ("alive", "done"):
+    elif event["event"] not in ("alive", "done"):
         on_event(event)
+    return event is not None and event["event"] == "done"
 
 
-def _patiently(call: Callable[[], Result], progress: Progress) -> Result:
-    """Ask again while nobody answers, for LOST_SECONDS at most."""
-    began = time.monotonic()
+def _event_in(line: str) -> dict[str, Any] | None:
+    """None if it is no event, or only a part of one: of a job that was killed while it wrote."""
+    if not line.startswith(MARK):
+        return None
+    try:
+        return dict(json.loads(line.removeprefix(MARK)))
+    except json.JSONDecodeError:
+        return None
+
+
+def patiently(call: Callable[[], Result], progress: Progress, seconds: float | None = None) -> Result:
+    """Ask again while nobody answers, for so many seconds at most: LOST_SECONDS if none are given, once if 0."""
+    began, limit = time.monotonic(), LOST_SECONDS if seconds is None else seconds
     while True:
         try:
             return call()
         except Unreachable as exc:
             lost = time.monotonic() - began
-            if lost > LOST_SECONDS:
+            if not limit:
+                raise
+            if lost > limit:
                 mend = f"{exc.mend} A job that it runs goes on, and the same command follows it once the cluster answers."
-                raise Unreachable(f"{exc.what} Tried for {LOST_SECONDS / 60:.0f} minutes.", mend=mend) from exc
+                raise Unreachable(f"{exc.what} Tried for {limit:.0f} s.", mend=mend) from exc
             progress(0, None, f"the cluster does not answer, trying again ({lost:.0f} s)")
             time.sleep(PAUSE_SECONDS)
 
@@ -291,10 +235,7 @@ def _ended(job: str, answer: Answer, log: Path) -> TwinError:
     again = "The next run goes on from the last checkpoint in the storage." if job == "train" else "The next run does it again."
     if answer.status == STOPPED:
         return TwinError(f"`{job}` was stopped on the cluster.", mend=again)
-    if answer.exit_code is not None:
-        return TwinError(
-            f"`{job}` ended on the cluster with exit code {answer.exit_code} before it was done.", mend=f"{log} says why. {again}"
-        )
-    return TwinError(
-        f"`{job}` was lost on the cluster.", mend=f"Did its host go away? {log} has what it said, {again[0].lower()}{again[1:]}"
-    )
+    if answer.exit_code is None:
+        return TwinError(f"`{job}` was lost on the cluster.", mend=f"Did its host go away? {log} has what was heard. {again}")
+    how = f"ended on the cluster with exit code {answer.exit_code} before it was done"
+    return TwinError(f"`{job}` {how}.", mend=f"{log} says why. {again}")

@@ -46,11 +46,13 @@ def collect(settings: Settings, progress: Progress) -> CollectReport:
     return asyncio.run(run())
 
 
-def prepare_base(settings: Settings, screen: Screen) -> Path:
-    """The base model's folder; made, with a bar, the first time."""
+def prepare_base(settings: Settings, screen: Screen, *, weights: bool = False) -> Path:
+    """The base model's folder; made, with a bar, the first time. Where other hosts train and answer, only `weights` brings them here."""
     from trainer.base_model import prepare_base_model
 
     with screen.bar("Preparing the base model") as progress:
+        if launchers.is_elsewhere(settings, "prepare") and not weights:
+            return prepare_base_apart(settings, progress)
         return prepare_base_model(settings.model.base, settings.models_path, revision=settings.model.revision, progress=progress)
 
 

@@ -55,7 +55,7 @@ def serve(
     """
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
-    base = stages.prepare_base(settings, screen)
+    base = stages.prepare_base(settings, screen, weights=True)
     wanted = urlsplit(settings.engine.url).port or PORT if port is None else port
     asyncio.run(_serve(settings, base, wanted, screen, ready_file))
 

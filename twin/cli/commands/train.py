@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from twin.cli import night, stages
+from twin.cli import launchers, night, stages
 from twin.cli.folder import current_dataset, open_folder, training, transact
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, duration
@@ -39,6 +39,7 @@ def train(
     kind, why = night.kind_of(settings, active, dataset, full=full)
     screen.say(why)
     with training(settings, "train") as run:
+        launchers.check(settings)
         base = stages.prepare_base(settings, screen)
         run.stage("train")
         with screen.bar("Training") as bar:
