@@ -139,12 +139,18 @@ class Storage:
                     self._rm(self._path("files", row["sha256"]))
 
     def sweep(self, *, folders: Collection[str] = (), names: Collection[str] = ()) -> None:
-        """Remove everything but these folders and what these names stand for."""
-        named = {self._path("documents", f"{name}.json"): self.read(name) for name in names}
-        digests = [*folders, *(known["folder"] for known in named.values() if known is not None)]
-        kept = {*named, *(self._path("folders", f"{digest}.json") for digest in digests)}
-        for digest in digests:
-            kept |= {self._path("files", row["sha256"]) for row in self._listing(digest).values()}
+        """Remove everything but these folders and what these names stand for, and a name that stands for nothing whole."""
+        listings = {digest: self._listing(digest) for digest in folders}
+        kept = set()
+        for name in names:
+            if known := self.read(name):
+                try:
+                    listings[known["folder"]] = self._listing(known["folder"])
+                except Damaged:
+                    continue
+                kept.add(self._path("documents", f"{name}.json"))
+        for digest, listing in listings.items():
+            kept |= {self._path("folders", f"{digest}.json"), *(self._path("files", row["sha256"]) for row in listing.values())}
         with self._reaching():
             for kind in ("folders", "documents", "files"):
                 for path in self._fs.find(self._path(kind)):

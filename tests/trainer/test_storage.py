@@ -174,6 +174,18 @@ def test_sweeping_keeps_what_is_named_and_what_it_needs(url: str, adapter: Path,
         storage.pull(new, tmp_path / "again")
 
 
+def test_a_name_whose_folder_is_gone_is_swept_away(tmp_path: Path, adapter: Path) -> None:
+    """A damaged checkpoint must not keep the next training from starting."""
+    root = tmp_path / "storage"
+    storage = Storage(root.as_uri())
+    storage.keep("checkpoint", adapter)
+    for listing in (root / "folders").iterdir():
+        listing.unlink()
+    storage.sweep(names=["checkpoint"])
+    assert storage.recall("checkpoint", tmp_path / "got") is None
+    assert not [path for path in root.rglob("*") if path.is_file()]
+
+
 def test_a_new_storage_folder_is_private(tmp_path: Path, adapter: Path) -> None:
     Storage((tmp_path / "storage").as_uri()).push(adapter)
     assert (tmp_path / "storage").stat().st_mode & 0o777 == 0o700

@@ -58,8 +58,11 @@ def _ask(storage: Storage, cluster: Cluster, job_id: str) -> dict[str, Any]:
     order = {"id": job_id, "job": LOOK, "order": {}}
     cluster.submit(job_id, ray_launcher.command(storage, order), gpus=0)
     deadline = time.monotonic() + DOCTOR_SECONDS
-    while (result := storage.read(result_name(job_id))) is None:
+    while True:
         answer = cluster.answer(job_id)
+        result = storage.read(result_name(job_id))  # after that: a job that has ended has written it
+        if result is not None:
+            return dict(result)
         if answer.has_ended:
             raise _failed(cluster, job_id)
         if time.monotonic() > deadline:
@@ -67,7 +70,6 @@ def _ask(storage: Storage, cluster: Cluster, job_id: str) -> dict[str, Any]:
             mend = "Is every core taken? `ray status` on one of its hosts tells."
             raise TwinError(f"The cluster did not do a small job within {DOCTOR_SECONDS:.0f} s ({answer.status.lower()}).", mend=mend)
         time.sleep(LOOK_SECONDS)
-    return dict(result)
 
 
 def _failed(cluster: Cluster, job_id: str) -> TwinError:
