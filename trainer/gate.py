@@ -1,8 +1,9 @@
 """May this candidate go live? Figures of trainer.evaluate in, a verdict with every number and its threshold out.
 
-Where an error is named it is two standard errors, of the difference: of each item's own difference where both models were
-asked the same (which is far tighter than two separate errors), else of both figures together. With thirteen checks one
-standard error would refuse most candidates that are as good as what they replace.
+Where an error is named it is one of the difference: of each item's own difference where both models were asked the same (which
+is far tighter than two separate errors), else of both figures together. For losses it is two standard errors. Of what must
+not fall there are nine, and each may seem to fall by chance: there it is so many standard errors that of twenty candidates
+as good as what they replace at most one is refused for any of them (Bonferroni; 2.5 for nine).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from trainer.style import MEASURES
 from twin.settings import Gate
 
 ERRORS = 2.0  # standard errors
+BY_CHANCE = 0.05  # of candidates as good as what they replace, the share that seems to have lost something
 FEWEST_ANCHORS = 5
 WORDS = {
     "context_choice": "it fits replies to what they answer",
@@ -59,10 +62,12 @@ def judge(figures: Mapping[str, Mapping[str, Any]], *, candidate: str, live: str
     rival = live or "the base model"
     gain, error = _gain(new["items"], old["items"])
     styles = [f"style_{m}" for m in MEASURES if f"style_{m}" in new and f"style_{m}" in old]
+    kept = ("context_choice", "distinct", *styles)
+    errors = NormalDist().inv_cdf(1 - BY_CHANCE / len(kept))
     checks = (
         _loss(new, old, rival, gate, gain, error, new_targets),
         _anchor(new, old, rival, better=gain >= gate.margin),
-        *(_no_fall(name, new, old, rival, live or "base") for name in ("context_choice", "distinct", *styles)),
+        *(_no_fall(name, new, old, rival, live or "base", errors) for name in kept),
         _generic(new, old, figures["base"], gate),
         _verbatim(new, old, figures["owner"]),
     )
@@ -95,8 +100,8 @@ def _anchor(new: Mapping[str, Any], old: Mapping[str, Any], rival: str, *, bette
     return Check("anchor_loss", new["anchor_loss"], old["anchor_loss"], worst, holds, said, round(error, 4))
 
 
-def _no_fall(name: str, new: Mapping[str, Any], old: Mapping[str, Any], rival: str, live: str) -> Check:
-    error = ERRORS * _difference_error(name, new, old, live)
+def _no_fall(name: str, new: Mapping[str, Any], old: Mapping[str, Any], rival: str, live: str, errors: float) -> Check:
+    error = errors * _difference_error(name, new, old, live)
     worst = round(old[name] - error, 4)
     holds = new[name] >= worst
     said = f"{WORDS[name]}: {new[name]:.2f}, {rival} {old[name]:.2f} ±{error:.2f}" + ("" if holds else ", so it fell")

@@ -69,6 +69,13 @@ def test_worse_beyond_the_error_stays_out():
     assert failed(verdict(figures(0.05), figures())) == ["loss"]
 
 
+@pytest.mark.parametrize(("errors_lost", "passes"), [(2.4, True), (2.7, False)])
+def test_of_nine_measures_one_may_seem_to_fall_by_chance(errors_lost: float, passes: bool) -> None:
+    error = 0.02 * 2**0.5  # of the difference of two figures
+    found = verdict(figures(-0.05, style_case=0.9 - errors_lost * error), figures())
+    assert failed(found) == ([] if passes else ["style_case"])
+
+
 def test_rubbish_that_fits_the_newest_slice_is_refused_for_what_it_forgot():
     found = verdict(figures(-0.4, anchor=0.08, noise=0.05), figures())
     assert failed(found) == ["anchor_loss"]
