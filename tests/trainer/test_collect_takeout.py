@@ -49,7 +49,7 @@ async def test_a_first_import_goes_through_an_export_which_is_closed_at_the_end(
         assert report.takeout
         assert set(exported(server)) == {True}
         (init,) = calls(server, "InitTakeoutSession")
-        assert (init.message_users, init.message_chats, init.message_channels, init.files) == (True, None, None, None)
+        assert (init.message_users, init.message_chats, init.message_channels, init.files) == (True, False, False, False)
         (finish,) = calls(server, "FinishTakeoutSession")
         assert finish.success
     assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
