@@ -67,9 +67,8 @@ async def collect(store: AsyncEngine, settings: Settings, progress: Progress = s
     await lost_session.refuse_if_lost(store, settings)
     await waits.kept()
     try:
-        client = await waits.patiently(lambda: open_client(settings))
+        client = await waits.patiently(lambda: open_client(settings, sleeps=False))  # FloodWaits sleeps
         try:
-            client.flood_sleep_threshold = 0  # Telethon would sleep without a word; FloodWaits does it
             run = _Run(store, settings, Account(store, client, settings, waits), shown, at - timedelta(days=settings.collect.follow_days))
             await run.all()
             await takeout.finish(store, client, settings, waits)

@@ -146,6 +146,17 @@ async def test_a_second_run_fetches_only_what_is_new(tmp_path):
     assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
 
 
+async def test_a_new_private_chat_is_discovered(tmp_path):
+    world, _ = chatty_world(1, 5)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        assert (await run(settings)).discovered == 1
+        world.add_account(Account(4711, "Newcomer"))
+        world.send(4711, OWNER_ID, "hi, I am new here", silent=True)
+        report = await run(settings, now=LATER)
+    assert (report.discovered, report.by_dialog) == (1, {4711: 1})
+
+
 async def test_a_run_without_news_asks_for_no_history(tmp_path):
     world = World()
     small_world(world)
