@@ -1,8 +1,8 @@
 """Telegram -> the store: what is new in the owner's private chats, by a watermark per dialog.
 
-scan the dialogs -> read each one that changed, oldest first -> save a batch and its watermark in one transaction
+scan the dialogs -> read each one that changed, oldest first -> save rows and watermarks in one transaction (trainer.saving)
 
-Killed anywhere, the next run goes on at the last batch. Private chats with people only: bots, groups, channels, saved
+Killed anywhere, the next run goes on at the watermarks. Private chats with people only: bots, groups, channels, saved
 messages, deleted accounts and Telegram's own accounts are left out, and the history of a dialog that is excluded is never
 asked for. Messages of the last days (`collect.follow_days`) are read once more, so that edits and deletions are followed.
 
@@ -11,7 +11,7 @@ What Telegram asks for is obeyed (trainer.flood_waits, trainer.takeout, trainer.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -24,15 +24,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from trainer import lost_session, takeout
 from trainer.flood_waits import FloodWaits
 from trainer.history import Account
+from trainer.saving import Saving
 from trainer.session import disconnect, full_name, open_client
-from trainer.telegram_messages import to_message
 from trainer.telethon_calls import RefusedError, RevokedError
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs, messages
 from twin.store.dialogs import Dialog
 
-BATCH = 500  # messages a transaction: a kill costs ten requests at most, and fsync is no longer what takes the time
+LOOK_SECONDS = 1.0  # how old the word that a dialog is not excluded may be when its history is asked for
 TELEGRAM_ACCOUNTS = frozenset({777000, 333000, 489000, 1271266957})  # service notifications, codes, replies
 
 Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused"]
@@ -67,9 +67,8 @@ async def collect(store: AsyncEngine, settings: Settings, progress: Progress = s
     await lost_session.refuse_if_lost(store, settings)
     await waits.kept()
     try:
-        client = await waits.patiently(lambda: open_client(settings))
+        client = await waits.patiently(lambda: open_client(settings, sleeps=False))  # FloodWaits sleeps
         try:
-            client.flood_sleep_threshold = 0  # Telethon would sleep without a word; FloodWaits does it
             run = _Run(store, settings, Account(store, client, settings, waits), shown, at - timedelta(days=settings.collect.follow_days))
             await run.all()
             await takeout.finish(store, client, settings, waits)
@@ -112,16 +111,6 @@ class _Shown:
         self.progress(self.done, self.total, words or self.note)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Messages as Telegram gave them. `again`: text and kind of those that were stored before; `gone`: ids that are no more."""
-
-    dialog_id: int
-    raws: Sequence[Any]
-    again: Mapping[int, tuple[str, str]]
-    gone: Sequence[int] = ()
-
-
 @dataclass
 class _Run:
     """One collection: what it works with and what it has counted."""
@@ -133,22 +122,24 @@ class _Run:
     since: datetime  # messages from then on are read again
     unchanged: int = 0
     discovered: int = 0
-    edited: int = 0
-    deleted: int = 0
     takeout: bool = False
     skipped: Counter[Reason] = field(default_factory=Counter)
-    new: dict[int, int] = field(default_factory=dict)  # of each dialog that was read
-    _saving: asyncio.Task[None] | None = None  # the batch before the one that is being read
+    saving: Saving = field(init=False)
+    excluded: set[int] = field(default_factory=set)  # as of `_looked_at`, on the monotonic clock
+    _looked_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.saving = Saving(self.store, self._tell)
 
     def report(self, takeout_from: datetime | None) -> CollectReport:
-        new = {dialog_id: count for dialog_id, count in self.new.items() if count}
+        new = {dialog_id: count for dialog_id, count in self.saving.new.items() if count}
         return CollectReport(
-            dialogs=len(self.new),
+            dialogs=len(self.saving.new),
             unchanged=self.unchanged,
             discovered=self.discovered,
             new_messages=sum(new.values()),
-            edited=self.edited,
-            deleted=self.deleted,
+            edited=self.saving.edited,
+            deleted=self.saving.deleted,
             skipped=dict(sorted(self.skipped.items())),
             by_dialog=new,
             takeout=self.takeout,
@@ -165,21 +156,21 @@ class _Run:
                 self.account.through, self.takeout = export, True
         self.shown.done, self.shown.total = len(found) - len(private), len(found)
         try:
-            for dialog, _ in private:
+            for dialog, known in private:
                 self._tell()
                 try:
-                    await self._read(dialog)
+                    await self._read(dialog, known)
                 except RefusedError:
                     self.skipped["refused"] += 1
                 self.shown.done += 1
             await self._follow_vanished({dialog.entity.id for dialog in found})
         finally:
             # What was read lies right above the watermark, so it counts, whatever ended the reading.
-            await self._saved()
+            await self.saving.finish()
         self._tell()
 
     def _tell(self) -> None:
-        self.shown.tell(f"{sum(self.new.values()):,} new messages")
+        self.shown.tell(f"{sum(self.saving.new.values()):,} new messages")
 
     async def _private(self, found: Sequence[Any]) -> list[tuple[Any, Dialog]]:
         """The chats with people that are not excluded, as Telegram and as the store has them; new ones and new names are kept."""
@@ -205,45 +196,47 @@ class _Run:
                     if person.id not in known or not known[person.id].excluded:
                         await dialogs.save(connection, person.id, name=full_name(person), username=person.username)
                 known = {dialog.dialog_id: dialog for dialog in await dialogs.find(connection)}
+        self.excluded, self._looked_at = {dialog.dialog_id for dialog in known.values() if dialog.excluded}, time.monotonic()
         return [(dialog, known[dialog.entity.id]) for dialog in private]
 
-    async def _read(self, dialog: Any) -> None:
+    async def _read(self, dialog: Any, known: Dialog) -> None:
         """What is new in one dialog, and what has happened to its messages of the last days."""
         dialog_id = dialog.entity.id
-        async with self.store.connect() as connection:
-            known = await dialogs.get(connection, dialog_id)
-            recent = await messages.sent_since(connection, "account", dialog_id, self.since)
-        if known is None or known.excluded:  # since the dialogs were listed
+        if not await self._still_wanted(dialog_id):  # excluded since the dialogs were listed
             self.skipped["excluded"] += 1
             return
+        recent: Mapping[int, tuple[str, str]] = {}
+        if known.watermark:
+            async with self.store.connect() as connection:
+                recent = await messages.sent_since(connection, "account", dialog_id, self.since)
         # What an import brought from above the watermark is still to be collected.
         again = {message_id: what for message_id, what in recent.items() if message_id <= known.watermark}
         newest = dialog.message.id if dialog.message else 0
         if newest <= known.watermark and not again:
             self.unchanged += 1
             return
-        self.new.setdefault(dialog_id, 0)
+        self.saving.new.setdefault(dialog_id, 0)
         start = min(again, default=known.watermark + 1) - 1
         seen: set[int] = set()
-        batch: list[Any] = []
-        try:
-            async with aclosing(self.account.pages(dialog.input_entity, start, newest)) as pages:
-                async for page in pages:
-                    batch += page
-                    seen.update(raw.id for raw in page if type(raw).__name__ != "MessageEmpty")
-                    if len(batch) >= BATCH:
-                        await self._save(_Batch(dialog_id, batch, again))
-                        batch = []
-                        if dialog_id not in self.new:  # excluded meanwhile (`twin forget`): nothing more is asked for
-                            return
-        except BaseException:
-            if batch:
-                await self._save(_Batch(dialog_id, batch, again))
-            raise
+        pages = self.account.pages(dialog.input_entity, start, newest, lambda: self._still_wanted(dialog_id))
+        async with aclosing(pages):
+            async for page in pages:
+                seen.update(raw.id for raw in page if type(raw).__name__ != "MessageEmpty")
+                await self.saving.add(dialog_id, page, again)
         # Only a reading that reached the newest message proves that what it did not meet is gone.
-        gone = sorted(again.keys() - seen) if newest in seen or newest <= start else []
-        if batch or gone:
-            await self._save(_Batch(dialog_id, batch, again, gone))
+        if (newest in seen or newest <= start) and (gone := sorted(again.keys() - seen)):
+            await self.saving.add(dialog_id, (), again, gone)
+
+    async def _still_wanted(self, dialog_id: int) -> bool:
+        """Whether the next page may be asked for. `twin forget` and `twin contacts --exclude` do not wait for a collection's end."""
+        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+            await self._look()
+        return dialog_id not in self.excluded and dialog_id not in self.saving.excluded
+
+    async def _look(self) -> None:
+        async with self.store.connect() as connection:
+            self.excluded = await dialogs.excluded(connection)
+        self._looked_at = time.monotonic()
 
     async def _follow_vanished(self, listed: set[int]) -> None:
         """A chat that the owner deleted is listed no more: its messages of the last days are asked for by their ids."""
@@ -252,38 +245,5 @@ class _Run:
             recent = {d: await messages.sent_since(connection, "account", d.dialog_id, self.since) for d in missing}
         for dialog, texts in recent.items():
             if gone := await self.account.gone(sorted(message_id for message_id in texts if message_id <= dialog.watermark)):
-                self.new.setdefault(dialog.dialog_id, 0)
-                await self._save(_Batch(dialog.dialog_id, (), texts, gone))
-
-    async def _save(self, batch: _Batch) -> None:
-        """Have it saved while the next one is read. Raises what went wrong with the one before."""
-        await self._saved()
-        self._saving = asyncio.create_task(self._write(batch))
-
-    async def _saved(self) -> None:
-        saving, self._saving = self._saving, None
-        if saving:
-            await saving
-
-    async def _write(self, batch: _Batch) -> None:
-        """A batch and its watermark, or neither. A dialog that was excluded meanwhile gets nothing more."""
-        now = datetime.now(UTC)
-        rows = [row for raw in batch.raws if (row := to_message(raw, batch.dialog_id))]
-        edited = [row for row in rows if batch.again.get(row.message_id, (row.text, row.kind)) != (row.text, row.kind)]
-        new = 0
-        async with self.store.begin() as connection:
-            dialog = await dialogs.get(connection, batch.dialog_id)
-            if dialog is None or dialog.excluded:
-                self.new.pop(batch.dialog_id, None)
-                return
-            if rows:
-                new = await messages.save(connection, rows)
-                await dialogs.advance_watermark(connection, batch.dialog_id, rows[-1].message_id, now)
-            for row in edited:
-                await messages.edit(connection, row.channel, batch.dialog_id, row.message_id, row.text, now, kind=row.kind)
-            if batch.gone:
-                await messages.mark_deleted(connection, "account", batch.dialog_id, batch.gone, now)
-        self.new[batch.dialog_id] = self.new.get(batch.dialog_id, 0) + new
-        self.edited += len(edited)
-        self.deleted += len(batch.gone)
-        self._tell()
+                self.saving.new.setdefault(dialog.dialog_id, 0)
+                await self.saving.add(dialog.dialog_id, (), texts, gone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,23 +56,38 @@ class Account:
             except StopAsyncIteration:
                 return found
 
-    async def pages(self, peer: Any, after: int, newest: int) -> AsyncGenerator[list[Any], None]:
-        """What stands above the id `after`, oldest first, up to where Telegram has no more or `newest` is reached."""
+    async def pages(self, peer: Any, after: int, newest: int, is_wanted: Callable[[], Awaitable[bool]]) -> AsyncGenerator[list[Any], None]:
+        """What stands above the id `after`, oldest first, up to where Telegram has no more or `newest` is reached.
+
+        A page is asked for as soon as the one before it has come, so that it is on its way while that one is worked on; before
+        each request `is_wanted` says whether it may be made.
+        """
         from telethon.tl import functions, types
 
-        while after < newest:
+        async def ask(after: int) -> Any:
+            if not await is_wanted():
+                return None
             # The page that ends just below `offset_id`, moved up by a page: the PAGE messages from `offset_id` on.
             request = functions.messages.GetHistoryRequest(
                 peer, offset_id=after + 1, offset_date=None, add_offset=-PAGE, limit=PAGE, max_id=0, min_id=0, hash=0
             )
-            answer = await self._ask(request)
-            page = sorted((message for message in answer.messages if message.id > after), key=lambda message: message.id)
-            if not page:
-                return
-            yield page
-            if not isinstance(answer, types.messages.MessagesSlice):  # this is all there is
-                return
-            after = page[-1].id
+            return await self._ask(request)
+
+        coming = asyncio.create_task(ask(after)) if after < newest else None
+        try:
+            while coming:
+                answer = await coming
+                page = sorted((raw for raw in answer.messages if raw.id > after), key=lambda raw: raw.id) if answer else []
+                if not page:
+                    return
+                after = page[-1].id
+                ends = not isinstance(answer, types.messages.MessagesSlice)  # this is all there is
+                coming = None if ends or after >= newest else asyncio.create_task(ask(after))
+                yield page
+        finally:
+            if coming and not coming.done():
+                coming.cancel()
+                await asyncio.wait([coming])
 
     async def gone(self, message_ids: Sequence[int]) -> list[int]:
         """Which of these messages of private chats are no more. Their ids are the account's, so no chat has to be named."""

@@ -116,12 +116,15 @@ def _refused_settings(exc: RefusedError) -> Exception:
     return exc
 
 
-async def open_client(settings: Settings) -> TelegramClient:
+async def open_client(settings: Settings, *, sleeps: bool = True) -> TelegramClient:
     """The owner's client, connected and signed in. The caller disconnects it; `connected` does that by itself.
 
+    Telethon sleeps through short waits without a word; not `sleeps`: each of them is a FloodError.
     Raises SessionError if there is no session, RevokedError if Telegram no longer takes it.
     """
     client = make_client(settings, read_session(settings))
+    if not sleeps:
+        client.flood_sleep_threshold = 0
     try:
         await call(client.connect(), settings)
         if await call(client.get_me(), settings) is None:

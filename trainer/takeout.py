@@ -23,7 +23,7 @@ from twin.store import facts, notices
 if TYPE_CHECKING:
     from telethon import TelegramClient
 
-EXPORT = "collect.takeout"  # the fact: {"id"} of an open export, {"until": unix seconds} of the delay, {"refused": Telegram's word}
+EXPORT = "collect.takeout"  # the fact: {"id"} of an open export, {"until": unix seconds} of the delay, {"refused": the error's name}
 FIRST_IMPORT = "collect.first_import"  # the fact: {"done_at": unix seconds}
 LARGE = 3000  # messages: 30 requests, about where Telegram begins to flood the plain way
 
@@ -61,8 +61,8 @@ async def begin(store: AsyncEngine, client: TelegramClient, settings: Settings, 
     except RefusedError as exc:
         if isinstance(exc.__cause__, errors.TakeoutInitDelayError):
             await _keep_delay(store, exc.__cause__.seconds)
-        else:
-            await _put(store, {"refused": getattr(exc.__cause__, "message", None) or type(exc.__cause__).__name__})
+        elif not isinstance(exc.__cause__, errors.ServerError | errors.TimedOutError):  # those are for now, the others for good
+            await _put(store, {"refused": type(exc.__cause__).__name__.removesuffix("Error")})
         return None
     await _put(store, {"id": client.session.takeout_id})
     return export

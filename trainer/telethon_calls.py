@@ -59,8 +59,7 @@ def translated(exc: Exception, settings: Settings) -> Exception | None:
         case errors.SessionPasswordNeededError():
             return NeedsPassword()
         case errors.UnauthorizedError() | errors.AuthKeyDuplicatedError() | errors.AuthKeyNotFound():
-            reason = getattr(exc, "message", None) or "AUTH_KEY_UNKNOWN"
-            return RevokedError(f"Telegram has ended the session ({reason}).", mend=SIGN_IN_MEND)
+            return RevokedError(f"Telegram has ended the session ({_reason(exc)}).", mend=SIGN_IN_MEND)
         case errors.RPCError():
             return RefusedError(f"Telegram refused a request ({exc.code} {type(exc).__name__.removesuffix('Error')}).")
         case errors.TypeNotFoundError():
@@ -71,6 +70,15 @@ def translated(exc: Exception, settings: Settings) -> Exception | None:
         case OSError() | errors.SecurityError() | errors.InvalidChecksumError() | BufferError() | asyncio.IncompleteReadError():
             return TelegramError(f"{_server(settings)} cannot be reached.", mend=f"Check the connection. {NEXT_RUN}")
     return None
+
+
+def _reason(exc: Exception) -> str:
+    """Telegram's own word, SESSION_REVOKED for example. Telethon keeps it only of errors it does not know by name: one that it
+    does know is a class, whose `message` is that of the whole 401 family."""
+    from telethon import errors
+
+    known = {kind: word for word, kind in errors.rpc_errors_dict.items()}
+    return known.get(type(exc)) or getattr(exc, "message", None) or "AUTH_KEY_UNKNOWN"
 
 
 def _server(settings: Settings) -> str:

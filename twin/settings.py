@@ -50,7 +50,7 @@ class Telegram(Group):
     phone: Annotated[str | None, Field(description="The account's number, asked for at the first sign-in only.")] = None
     server: Annotated[str | None, Field(description="HOST:PORT of another MTProto server, such as the sandbox; empty: Telegram.")] = None
     server_key: Annotated[Path | None, Field(description="PEM file with that server's public key.")] = None
-    call_seconds: Annotated[float, Field(description="Every call to Telegram ends within this.", gt=0)] = 60.0
+    call_seconds: Annotated[float, Field(description="Every call to Telegram ends within this, a minute at most.", gt=0, le=60)] = 60.0
     flood_sleep_seconds: Annotated[int, Field(description="Sleep through waits up to this long; a longer one ends the run.", ge=0)] = 20
 
 

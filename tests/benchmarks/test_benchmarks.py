@@ -53,3 +53,10 @@ def test_the_dataset_benchmark_measures_both_sides() -> None:
     assert (found["name"], found["bar"], found["memory_bar_mb"]) == ("dataset", 1.5, 1500)
     assert found["ratio"] > 0
     assert found["peak_mb"] > 0
+
+
+@pytest.mark.slow
+def test_the_collect_benchmark_measures_both_sides() -> None:
+    found = last_line("benchmarks/collect.py", "--messages", "2000", "--contacts", "3", "--rounds", "1")
+    assert (found["name"], found["bar"], found["messages"]) == ("collect", 0.9, 2000)
+    assert found["ratio"] > 0

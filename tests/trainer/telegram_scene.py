@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,6 +62,14 @@ def signed_in(folder: Path, server: MtprotoServer, account_id: int, /, **telegra
 def calls(server: MtprotoServer, name: str) -> list[Any]:
     """The requests of this name that reached the server."""
     return [call.request for call in server.calls if call.name == name]
+
+
+async def arrived(server: MtprotoServer, name: str, count: int) -> None:
+    """Wait until so many requests of this name have reached the server."""
+    deadline = time.monotonic() + 30
+    while (found := len(calls(server, name))) < count:
+        assert time.monotonic() < deadline, f"{found} of {count}"
+        await asyncio.sleep(0.005)
 
 
 def on_server(world: World, owner_id: int, contact_ids: Any) -> set[tuple[int, int, str, bool, int]]:

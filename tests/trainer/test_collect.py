@@ -7,16 +7,18 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from telegram_scene import calls, chatty_world, in_store, keys, on_server, rows_of, run, serving, signed_in
+from telegram_scene import arrived, calls, chatty_world, in_store, keys, on_server, rows_of, run, serving, signed_in
 
 from sandbox.faults import Fault
 from sandbox.samples import OWNER_ID, small_world
 from sandbox.world import Account, BusinessConnection, Media, World
-from trainer.collect import BATCH, collect
+from trainer import saving
+from trainer.collect import collect
 from twin.errors import SessionError, TelegramError
 from twin.store import dialogs, messages, open_store
 from twin.turns import Message
 
+BATCH = 500
 LATER = datetime.now(UTC) + timedelta(days=30)  # by then no message of these worlds is recent enough to be read again
 
 
@@ -144,6 +146,17 @@ async def test_a_second_run_fetches_only_what_is_new(tmp_path):
     assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
 
 
+async def test_a_new_private_chat_is_discovered(tmp_path):
+    world, _ = chatty_world(1, 5)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        assert (await run(settings)).discovered == 1
+        world.add_account(Account(4711, "Newcomer"))
+        world.send(4711, OWNER_ID, "hi, I am new here", silent=True)
+        report = await run(settings, now=LATER)
+    assert (report.discovered, report.by_dialog) == (1, {4711: 1})
+
+
 async def test_a_run_without_news_asks_for_no_history(tmp_path):
     world = World()
     small_world(world)
@@ -207,7 +220,8 @@ async def test_a_chat_that_was_imported_before_has_no_duplicates(tmp_path):
     assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, [contact]))
 
 
-async def test_a_dialog_that_is_forgotten_while_it_is_read_stays_forgotten(tmp_path):
+async def test_a_dialog_that_is_forgotten_while_it_is_read_stays_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "WRITE_ROWS", BATCH)
     world, sample = chatty_world(1, 3 * BATCH)
     contact = sample.contact_ids[0]
     async with serving(world) as server:
@@ -286,6 +300,7 @@ async def test_one_refused_dialog_does_not_stop_the_others(tmp_path):
 
 
 async def test_rows_and_their_watermark_are_saved_together_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "WRITE_ROWS", BATCH)
     world, _ = chatty_world(1, 2 * BATCH)
     real, done = dialogs.advance_watermark, []
 
@@ -307,3 +322,74 @@ async def test_rows_and_their_watermark_are_saved_together_or_not_at_all(tmp_pat
     await store.dispose()
     assert len(done) > 1
     assert (len(rows), rows[-1].message_id) == (BATCH, dialog.watermark)
+
+
+async def test_after_a_write_that_failed_nothing_is_written(tmp_path, monkeypatch):
+    """The next rows, with their watermark, would hide for ever that the ones before them are missing."""
+    monkeypatch.setattr(saving, "WRITE_ROWS", 200)
+    world, sample = chatty_world(1, 1000)
+    real, done = messages.save, []
+
+    async def failing_once(*args):
+        done.append(args)
+        if len(done) == 2:
+            raise OSError("the disk was full for a moment")
+        return await real(*args)
+
+    monkeypatch.setattr(saving.messages, "save", failing_once)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        with pytest.raises(OSError, match="for a moment"):
+            await run(settings)
+        assert len(await rows_of(settings)) == 200
+        await run(settings)
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_a_collection_that_is_cancelled_while_it_waits_for_the_disk_leaves_no_hole(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "WRITE_ROWS", 100)
+    monkeypatch.setattr(saving, "WAIT_ROWS", 300)
+    world, sample = chatty_world(1, 2000)
+    real, writing, go_on = messages.save, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args):
+        writing.set()
+        await go_on.wait()
+        return await real(*args)
+
+    monkeypatch.setattr(saving.messages, "save", slow)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        task = asyncio.create_task(run(settings))
+        await asyncio.wait_for(writing.wait(), 20)
+        await arrived(server, "GetHistory", 5)  # four pages are read, and the reading waits
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        ids = [row.message_id for row in await rows_of(settings)]
+        assert ids
+        assert ids == [m.ids[OWNER_ID] for m in world.history(OWNER_ID, sample.contact_ids[0])][: len(ids)]
+        await run(settings)
+    assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_a_dialog_that_is_excluded_while_it_is_read_is_asked_for_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.collect.LOOK_SECONDS", 0.0)  # as against Telegram itself, which gets a request a second
+    world, sample = chatty_world(2, 1000)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        store = open_store(settings.store_path)
+        server.faults.add(Fault("GetHistory", "delay", 1.0, skip=2))
+        task = asyncio.create_task(collect(store, settings))
+        await arrived(server, "GetHistory", 3)
+        async with store.begin() as connection:
+            for contact in sample.contact_ids:
+                await dialogs.exclude(connection, contact, True)
+        report = await task
+        assert len(calls(server, "GetHistory")) == 3  # what was under way was the last
+        assert await in_store(store) == []
+        await store.dispose()
+    assert report.skipped == {"excluded": 1}
+    assert report.new_messages == 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from telegram_scene import calls, chatty_world, fact, keys, on_server, rows_of, run, serving, set_fact, signed_in, told
+from telethon import errors
 
 from sandbox.faults import Fault
 from sandbox.mtproto import MtprotoServer
@@ -14,8 +16,10 @@ from trainer import takeout
 from trainer.flood_waits import WAIT
 from trainer.history import PAUSE_SECONDS, Account
 from trainer.takeout import EXPORT, FIRST_IMPORT
+from trainer.telethon_calls import RefusedError
 from twin.errors import FloodError
 from twin.settings import Settings
+from twin.store import facts
 
 DAY = Fault("InitTakeoutSession", "error", [420, "TAKEOUT_INIT_DELAY_86400"])
 
@@ -49,7 +53,7 @@ async def test_a_first_import_goes_through_an_export_which_is_closed_at_the_end(
         assert report.takeout
         assert set(exported(server)) == {True}
         (init,) = calls(server, "InitTakeoutSession")
-        assert (init.message_users, init.message_chats, init.message_channels, init.files) == (True, None, None, None)
+        assert (init.message_users, init.message_chats, init.message_channels, init.files) == (True, False, False, False)
         (finish,) = calls(server, "FinishTakeoutSession")
         assert finish.success
     assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
@@ -131,6 +135,17 @@ async def test_an_account_without_exports_is_collected_plainly_and_not_asked_aga
         assert calls(server, "InitTakeoutSession") == []
     assert not report.takeout
     assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
+
+
+async def test_a_server_that_fails_is_asked_for_an_export_again(tmp_path, store):
+    class Failing:
+        async def patiently(self, ask):
+            raise RefusedError("500") from errors.ServerError(None, "INTERNAL", 500)
+
+    client = SimpleNamespace(session=SimpleNamespace(takeout_id=None))
+    assert await takeout.begin(store, client, Settings(_env_file=None, data=tmp_path), Failing()) is None
+    async with store.connect() as connection:
+        assert await facts.get(connection, EXPORT) is None
 
 
 async def test_an_open_export_is_gone_on_with_by_the_next_run(tmp_path):

@@ -124,6 +124,19 @@ async def test_a_wait_that_meets_the_sign_in_is_kept_as_well(tmp_path):
         assert list(server.calls) == []
 
 
+async def test_a_short_wait_that_meets_the_sign_in_is_shown_and_slept_through(tmp_path):
+    world, _ = chatty_world(1, 5)
+    notes = Notes()
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        server.faults.add(Fault("GetUsers", "flood", 2))
+        started = time.monotonic()
+        assert (await run(settings, notes)).new_messages == 5
+        assert time.monotonic() - started >= 2
+    assert "Telegram asks to wait, 2 s left" in notes.seen
+    assert await fact(settings, WAIT) is None
+
+
 async def test_short_waits_without_end_for_one_request_end_the_run(tmp_path):
     world, _ = chatty_world(1, 5)
     async with serving(world) as server:

@@ -50,6 +50,11 @@ async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
     return next(iter(await find(connection, dialog_id=dialog_id)), None)
 
 
+async def excluded(connection: AsyncConnection) -> set[int]:
+    """The ids of all dialogs that are never collected."""
+    return {row[0] for row in await connection.execute(select(dialogs.c.dialog_id).where(dialogs.c.excluded))}
+
+
 async def advance_watermark(connection: AsyncConnection, dialog_id: int, message_id: int, at: datetime) -> None:
     """Call it in the transaction that saved the messages up to `message_id`."""
     await connection.execute(
@@ -61,8 +66,8 @@ async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | Non
     await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(mode=mode))
 
 
-async def exclude(connection: AsyncConnection, dialog_id: int, excluded: bool) -> None:
-    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(excluded=excluded))
+async def exclude(connection: AsyncConnection, dialog_id: int, is_excluded: bool) -> None:
+    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(excluded=is_excluded))
 
 
 async def record_consent(connection: AsyncConnection, dialog_id: int, event: ConsentEvent, at: datetime, words: str) -> None:
