@@ -85,9 +85,9 @@ class Account:
                 coming = None if ends or after >= newest else asyncio.create_task(ask(after))
                 yield page
         finally:
-            if coming and not coming.done():
+            if coming:
                 coming.cancel()
-                await asyncio.wait([coming])
+                await asyncio.gather(coming, return_exceptions=True)  # nobody needs to know how it ended
 
     async def gone(self, message_ids: Sequence[int]) -> list[int]:
         """Which of these messages of private chats are no more. Their ids are the account's, so no chat has to be named."""
