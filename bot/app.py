@@ -26,7 +26,7 @@ from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
-from bot.worker import work
+from bot.worker import suspect_first, work
 from twin.errors import SettingsError
 from twin.generator import Generator
 from twin.settings import Settings
@@ -75,6 +75,7 @@ async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
     username = await _meet(bot)
     await commands.set_menu(bot, twin.owner_id)
     dispatcher = make_dispatcher(twin)
+    await suspect_first(twin)
     log.info("bot.started", bot_id=bot.id)
     async with asyncio.TaskGroup() as group:
         group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")

@@ -25,12 +25,16 @@ PASSING_ATTEMPTS = 20  # tries, about a quarter of an hour, while it is only Tel
 RETRY_SECONDS = 0.2
 
 
-async def work(twin: Twin, bot: Bot, dispatcher: Dispatcher) -> None:
-    """For ever."""
+async def suspect_first(twin: Twin) -> None:
+    """Before anything new can come in: what a life before left undone was perhaps what ended it."""
     async with twin.store.begin() as connection:
         interrupted = await inbox.first(connection)
-        if interrupted:  # perhaps it was the one that killed the process before
+        if interrupted:
             await inbox.count_failure(connection, interrupted.update_id)
+
+
+async def work(twin: Twin, bot: Bot, dispatcher: Dispatcher) -> None:
+    """For ever."""
     pause = Pause()
     while True:
         twin.bells.inbox.clear()
