@@ -1,6 +1,6 @@
 """Three real nights of the sample model in a world of its own: the first, one that goes on, one of shuffled words that must be refused.
 
-    python tests/cli/three_nights.py FOLDER [--engine vllm] [--minutes 1.5]
+    python tests/cli/three_nights.py FOLDER [--engine vllm] [--minutes 1.5] [--items 240]
 
 With --engine vllm a real server answers three clients throughout. Prints every night's verdict, and one JSON line at the end.
 Not part of the suite: it takes a quarter of an hour on two cores (tests/cli/test_nights*.py play the same with two layers).
@@ -44,7 +44,7 @@ def night(data: Path, *more: str) -> dict[str, Any]:
     return found
 
 
-async def play(sandbox: dict[str, Any], data: Path, later: Sequence[Said], *, engine: str, minutes: str) -> dict[str, Any]:
+async def play(sandbox: dict[str, Any], data: Path, later: Sequence[Said], *, engine: str, minutes: str, items: str) -> dict[str, Any]:
     nights: list[dict[str, Any]] = []
     asked: Asked | None = None
     async with AsyncExitStack() as stack:
@@ -56,7 +56,8 @@ async def play(sandbox: dict[str, Any], data: Path, later: Sequence[Said], *, en
             os.environ |= {"TWIN_ENGINE__KIND": "vllm", "TWIN_ENGINE__URL": server.url}
             asked = await stack.enter_async_context(asking(load_settings(data=data), base))
         halves = [], later[: LATER // 2], shuffled(later[LATER // 2 :])
-        for said, more in zip(halves, (("--minutes", minutes), (), ()), strict=True):
+        tested = ("--items", items)
+        for said, more in zip(halves, (("--minutes", minutes, *tested), tested, tested), strict=True):
             await asyncio.to_thread(say, sandbox, said)
             nights.append(await asyncio.to_thread(night, data, *more))
             live = nights[-1]["adapter"] if nights[-1]["promoted"] else nights[-1]["parent"]
@@ -74,6 +75,7 @@ def main() -> None:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--engine", choices=["local", "vllm"], default="local")
+    parser.add_argument("--items", default="240", help="held-out replies that a night tests")
     parser.add_argument("--minutes", default="1.5", help="of the first night's training")
     options = parser.parse_args()
     folder = options.folder.resolve()
@@ -83,7 +85,8 @@ def main() -> None:
     with running_sandbox(folder, folder / "world.json") as sandbox:
         os.environ |= answers_for(sandbox) | RECIPE | {"TWIN_DATA": str(folder / "data")}
         settle(sandbox, folder / "data", folder)
-        print(json.dumps(asyncio.run(play(sandbox, folder / "data", later, engine=options.engine, minutes=options.minutes))))
+        asked = {"engine": options.engine, "minutes": options.minutes, "items": options.items}
+        print(json.dumps(asyncio.run(play(sandbox, folder / "data", later, **asked))))
 
 
 if __name__ == "__main__":
