@@ -49,10 +49,7 @@ class Job:
 
 
 def effective_mode(dialog: Dialog | None, settings: Settings) -> Mode:
-    """The mode a contact is in. `shadow` and `auto` come with a later version: until then the careful neighbour holds."""
-    mode = (dialog and dialog.mode) or settings.bot.default_mode
-    careful: dict[Mode, Mode] = {"auto": "approve", "shadow": "off"}
-    return careful.get(mode, mode)
+    return (dialog and dialog.mode) or settings.bot.default_mode
 
 
 async def receive(

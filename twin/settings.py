@@ -39,11 +39,51 @@ class Bot(Group):
     drafts_per_hour: Annotated[
         int, Field(description="At most so many drafts for one contact in an hour; later messages wait their turn.", ge=1)
     ] = 60
+    drafts_per_hour_in_all: Annotated[
+        int, Field(description="At most so many drafts for everybody together in an hour, against a stranger's flood.", ge=1)
+    ] = 600
     max_variants: Annotated[int, Field(description="How many drafts [Another] may make for one message.", ge=1, le=9)] = 3
+    takeover_minutes: Annotated[
+        float, Field(description="When you write in a chat yourself, the twin is silent there for so long.", ge=0)
+    ] = 60.0
+    digest_at: Annotated[
+        str | None, Field(description="When the morning's digest comes, local time; empty: never.", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    ] = "08:00"
+
+
+class Auto(Group):
+    """What an automatic answer must keep to. Whatever does not becomes a card."""
+
+    in_a_row: Annotated[int, Field(description="Automatic answers to a contact in a row before you have to look.", ge=1)] = 3
+    per_hour: Annotated[int, Field(description="Automatic answers to a contact in an hour.", ge=1)] = 10
+    per_day: Annotated[int, Field(description="Automatic answers to everybody together in a day.", ge=1)] = 100
+    quiet_hours: Annotated[
+        str | None,
+        Field(
+            description="Nothing goes by itself in these hours, local time; empty: none.",
+            pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        ),
+    ] = "23:00-07:00"
+    undo_seconds: Annotated[float, Field(description="How long an automatic answer can be taken back.", ge=0)] = 20.0
+    min_logprob: Annotated[
+        float | None,
+        Field(description="An answer less sure than this (mean log-probability a token) waits for you; empty: as measured on the holdout."),
+    ] = None
+    words: Annotated[Path | None, Field(description="Folder of more word lists of sensitive matters, one file a language.")] = None
+
+
+class Tempo(Group):
+    """How long the twin takes to answer."""
+
+    kind: Annotated[
+        Literal["learned", "instant"], Field(description="learned: as you take with this contact at this hour. instant: at once.")
+    ] = "learned"
+    longest_seconds: Annotated[float, Field(description="No automatic answer waits longer than this.", ge=0)] = 900.0
+    read_marks: Annotated[bool, Field(description="Mark what is answered as read, where the way in allows it.")] = True
 
 
 class Telegram(Group):
-    """The owner's own account, read by the nightly collector."""
+    """The owner's own account: read by the nightly collector and, with `live`, answered through."""
 
     api_id: Annotated[int | None, Field(description="From my.telegram.org, with api_hash.")] = None
     api_hash: SecretStr | None = None
@@ -51,6 +91,9 @@ class Telegram(Group):
     server: Annotated[str | None, Field(description="HOST:PORT of another MTProto server, such as the sandbox; empty: Telegram.")] = None
     server_key: Annotated[Path | None, Field(description="PEM file with that server's public key.")] = None
     call_seconds: Annotated[float, Field(description="Every call to Telegram ends within this, a minute at most.", gt=0, le=60)] = 60.0
+    live: Annotated[
+        bool, Field(description="Keep the session open and answer through it, for accounts without a connected business bot.")
+    ] = False
     flood_sleep_seconds: Annotated[int, Field(description="Sleep through waits up to this long; a longer one ends the run.", ge=0)] = 20
 
 
@@ -158,6 +201,8 @@ class Settings(BaseSettings):
     ] = None
     owner: Owner = Owner()
     bot: Bot = Bot()
+    auto: Auto = Auto()
+    tempo: Tempo = Tempo()
     telegram: Telegram = Telegram()
     collect: Collect = Collect()
     model: Model = Model()

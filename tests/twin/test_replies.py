@@ -89,7 +89,7 @@ async def test_a_forgotten_contact_is_not_kept(chat: Chat) -> None:
     assert await chat.rows("messages") == []
 
 
-@pytest.mark.parametrize(("mode", "wanted"), [("off", False), ("shadow", False), ("approve", True), ("auto", True), (None, True)])
+@pytest.mark.parametrize(("mode", "wanted"), [("off", False), ("shadow", True), ("approve", True), ("auto", True), (None, True)])
 async def test_the_mode_says_whether_a_draft_is_wanted(chat: Chat, mode: Any, wanted: bool) -> None:
     await dialogs.save(chat.connection, ADA, name="Ada", username=None)
     await dialogs.set_mode(chat.connection, ADA, mode)

@@ -19,7 +19,9 @@ ConsentEvent = Literal["asked", "given", "revoked"]
 
 @dataclass(frozen=True)
 class Dialog:
-    """One private chat. `consent` is the newest event recorded, None if there is none; `mode` None means the default."""
+    """One private chat. `consent` is the newest event recorded, None if there is none; `mode` None means the default.
+
+    `silent_until`: the owner talks here himself, so the twin holds its tongue until then."""
 
     dialog_id: int
     name: str
@@ -27,6 +29,7 @@ class Dialog:
     mode: Mode | None
     watermark: int
     excluded: bool
+    silent_until: datetime | None
     consent: ConsentEvent | None
 
 
@@ -39,7 +42,7 @@ async def save(connection: AsyncConnection, dialog_id: int, *, name: str, userna
 async def find(connection: AsyncConnection, *, dialog_id: int | None = None) -> list[Dialog]:
     """All dialogs by name, or the one with this id."""
     newest = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
-    columns = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded")]
+    columns = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded", "silent_until")]
     query = select(*columns, newest.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id)
     if dialog_id is not None:
         query = query.where(dialogs.c.dialog_id == dialog_id)
@@ -64,6 +67,11 @@ async def advance_watermark(connection: AsyncConnection, dialog_id: int, message
 
 async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None) -> None:
     await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(mode=mode))
+
+
+async def silence(connection: AsyncConnection, dialog_id: int, until: datetime | None) -> None:
+    """The twin holds its tongue here until then; None: it may speak again."""
+    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(silent_until=until))
 
 
 async def exclude(connection: AsyncConnection, dialog_id: int, is_excluded: bool) -> None:

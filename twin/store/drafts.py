@@ -13,12 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin.store.tables import decisions, drafts
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
-Action = Literal["send", "edit", "another", "skip", "undo"]
+Action = Literal["send", "edit", "another", "shorter", "warmer", "skip", "undo", "auto"]
+Wish = Literal["another", "shorter", "warmer"]
+Intent = Literal["reply", "rest"]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """`text` is a turn (bubbles joined), empty when the engine had no words; `reason` says why it ended or is empty."""
+    """`text` is a turn (bubbles joined), empty when the engine had no words; `reason` says why it ended or is empty.
+
+    `mode` is the contact's when it was written; `flags` say why it waits for the owner although that is auto.
+    `intent` "rest": the owner usually lets such a message rest. `wish`: what the variant that was asked for should be.
+    """
 
     id: int
     channel: str
@@ -37,6 +43,11 @@ class Draft:
     shown_revision: int
     created_at: datetime
     settled_at: datetime | None
+    mode: Literal["approve", "auto", "shadow"]
+    intent: Intent
+    flags: list[str]
+    wish: Wish | None
+    undo_until: datetime | None
 
 
 COLUMNS = tuple(getattr(drafts.c, name) for name in Draft.__dataclass_fields__)
@@ -54,9 +65,13 @@ async def add(
     mean_logprob: float | None = None,
     author: Literal["twin", "owner"] = "twin",
     reason: str | None = None,
+    mode: Literal["approve", "auto", "shadow"] = "approve",
+    intent: Intent = "reply",
+    flags: Sequence[str] = (),
 ) -> Draft:
     values = {"channel": channel, "dialog_id": dialog_id, "answers_message_id": answers_message_id, "text": text}
     values |= {"adapter": adapter, "mean_logprob": mean_logprob, "author": author, "reason": reason}
+    values |= {"mode": mode, "intent": intent, "flags": list(flags)}
     row = await connection.execute(drafts.insert().values(state="pending", created_at=at, **values).returning(*COLUMNS))
     return _draft(row.one())
 

@@ -53,7 +53,7 @@ def migrate(path: Path, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine(f"sqlite:///{path}")
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", _configure_migration)
     try:
         with _ALEMBIC, engine.begin() as connection:
             config.attributes["connection"] = connection
@@ -80,6 +80,12 @@ def _configure(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA optimize")
     else:
         connection.isolation_level = None  # the driver opens no transactions of its own; _begin does
+
+
+def _configure_migration(connection: Any, record: Any) -> None:
+    # A table whose checks change is copied, dropped and renamed. With foreign keys on, dropping it would delete what refers to it.
+    _configure(connection, record)
+    connection.execute("PRAGMA foreign_keys=OFF")
 
 
 def _begin(connection: Connection) -> None:

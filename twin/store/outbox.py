@@ -1,4 +1,10 @@
-"""The outbox: one row a bubble. waiting -> sending -> sent | failed | uncertain; uncertain -> waiting | sent by the owner's word."""
+"""The outbox: one row a bubble, written before it is tried.
+
+waiting ──▶ sending ──▶ sent | failed (refused) | waiting (certainly not gone)
+   │           └──────▶ unheard (nobody knows yet: its echo may still come) ──▶ sent | uncertain
+   │                    uncertain (nobody knows) ──▶ sent | waiting, by the owner's word or by what a session can read
+   └──▶ cancelled (before it was tried: a takeover, an undo, /pause)      sent ──▶ retracting ──▶ retracted | sent (it cannot be deleted)
+"""
 
 from __future__ import annotations
 
@@ -15,12 +21,13 @@ from sqlalchemy.sql import ColumnElement
 from twin.store.drafts import Draft
 from twin.store.tables import outbox
 
-State = Literal["waiting", "sending", "sent", "failed", "uncertain"]
+State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
+Way = Literal["bot", "business", "session"]
 
 
 @dataclass(frozen=True)
 class Bubble:
-    """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none."""
+    """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none. `way`: the one it was tried by."""
 
     id: int
     draft_id: int
@@ -32,7 +39,10 @@ class Bubble:
     state: State
     not_before_at: datetime | None
     tried_at: datetime | None
+    sent_message_id: int | None
     error: str | None
+    way: Way | None
+    typing_at: datetime | None
 
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)

@@ -65,6 +65,7 @@ dialogs = Table(
     Column("watermark", BigInteger, nullable=False, default=0),
     Column("collected_at", UtcDateTime),
     Column("excluded", Boolean, nullable=False, default=False),  # never requested, never trained on
+    Column("silent_until", UtcDateTime),  # the owner talks here himself: the twin holds its tongue until then
     CheckConstraint("mode IN ('off','shadow','approve','auto')", name="mode"),
 )
 
@@ -78,6 +79,17 @@ consents = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("words", Text, nullable=False, default=""),
     CheckConstraint("event IN ('asked','given','revoked')", name="event"),
+)
+
+# Telegram Business: the bot is connected to the owner's account. Connections of anybody else's account are never kept.
+connections = Table(
+    "connections",
+    metadata,
+    Column("connection_id", String(128), primary_key=True),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("rights", JSON, nullable=False, default=dict),  # the true ones of the Bot API's BusinessBotRights
+    Column("connected_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
 )
 
 messages = Table(
@@ -95,7 +107,7 @@ messages = Table(
     Column("reply_to_id", BigInteger),
     Column("forwarded", Boolean, nullable=False, default=False),
     Column("via_bot", Boolean, nullable=False, default=False),
-    Column("source", String(10), nullable=False),  # collected | imported | received | twin | owner
+    Column("source", String(10), nullable=False),  # collected | imported | received | business | twin | owner
     Index("ix_messages_dialog_id_sent_at", "dialog_id", "sent_at"),
     sqlite_with_rowid=False,
 )
@@ -146,6 +158,11 @@ drafts = Table(
     Column("shown_revision", Integer, nullable=False, default=0),  # the one it does show
     Column("created_at", UtcDateTime, nullable=False),
     Column("settled_at", UtcDateTime),
+    Column("mode", String(8), nullable=False, server_default="approve"),  # the contact's when it was written: approve | auto | shadow
+    Column("intent", String(8), nullable=False, server_default="reply"),  # reply | rest: the owner lets such a message rest
+    Column("flags", JSON, nullable=False, server_default="[]"),  # why it waits for the owner although the contact is on auto
+    Column("wish", String(8)),  # what the variant asked for should be: another | shorter | warmer
+    Column("undo_until", UtcDateTime),  # until then an automatic answer can be taken back
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
 )
 
@@ -155,13 +172,26 @@ decisions = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("action", String(10), nullable=False),  # send | edit | another | skip
+    Column("action", String(10), nullable=False),  # send | edit | another | shorter | warmer | skip | undo | auto (by itself)
     Column("draft_text", Text, nullable=False),  # what was proposed at that moment
     Column("final_text", Text),  # what goes out, for send and edit
     Column("at", UtcDateTime, nullable=False),
 )
 
-# A send is here before it is tried. waiting -> sending -> sent | failed | uncertain (unknown outcome, the owner decides).
+# What an automatic or shadow draft was worth, by what the owner then really said: the twin's own report card.
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), primary_key=True),
+    Column("dialog_id", BigInteger, nullable=False, index=True),
+    Column("likeness", Float, nullable=False),  # 0 to 1, see twin.shadow
+    Column("owner_message_ids", JSON, nullable=False),  # of the draft's channel
+    Column("at", UtcDateTime, nullable=False),
+)
+
+OUTBOX_STATES = ("waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted")
+
+# A send is here before it is tried; see twin.store.outbox for its states.
 outbox = Table(
     "outbox",
     metadata,
@@ -177,9 +207,11 @@ outbox = Table(
     Column("tried_at", UtcDateTime),
     Column("sent_message_id", BigInteger),
     Column("error", Text),
+    Column("way", String(8)),  # bot | business | session: the one it was tried by
+    Column("typing_at", UtcDateTime),  # "typing..." is shown from then until it goes
     Index("ux_outbox_draft_id_position", "draft_id", "position", unique=True),
     Index("ix_outbox_state", "state"),
-    CheckConstraint("state IN ('waiting','sending','sent','failed','uncertain')", name="state"),
+    CheckConstraint(f"state IN {OUTBOX_STATES}", name="state"),
 )
 
 # What a message in the owner's chat with the bot is about, so that an answer to it finds its draft after a restart.
