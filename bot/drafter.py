@@ -1,8 +1,9 @@
-"""The drafter: writes what is due, one text at a time, and waits out an engine that fails."""
+"""The drafter: writes what is due, several dialogs at a time, and waits out an engine that fails."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,17 +11,23 @@ import structlog
 from aiogram import Bot
 
 from bot.context import Twin, heard, utc_now
+from bot.habits import Habits
+from bot.schedule import local_zone
 from bot.telegram import typing
-from twin import decisions, engine_pause, replies
+from twin import automatic, caution, decisions, drafting, engine_pause, quiet_hours, tempo, wishes
+from twin.drafting import Job, Key, Prepared, Proposal
 from twin.errors import EngineError
 from twin.generator import Generated, Sampling
-from twin.replies import Job
 from twin.settings import Settings
-from twin.store import drafts
+from twin.store import due
+from twin.store.drafts import Draft
+from twin.tempo import Plan
 from twin.turns import Turn, split_bubbles
 
 log = structlog.get_logger()
+IN_FLIGHT = {"local": 4, "vllm": 16}  # dialogs at a time; the local engine lets them wait their turn
 TRIES = 2  # for no words, or for another variant that says the same again
+CANDIDATES = 4  # from which a shorter or warmer one is picked
 PAUSED_SECONDS = 3.0  # the engine has given its GPU to the training: look again
 GRACE_SECONDS = 10.0  # beyond the engine's own limit
 VARIANT_TEMPERATURE = 0.8  # greedy decoding would write the same again
@@ -28,91 +35,181 @@ VARIANT_TEMPERATURE = 0.8  # greedy decoding would write the same again
 
 async def draft(twin: Twin, bot: Bot) -> None:
     """For ever."""
-    hold_until: datetime | None = None
-    while True:
-        twin.bells.due.clear()
-        async with twin.store.connect() as connection:
-            job = await replies.next_job(connection)
-        now = utc_now()
-        ready_at = max(job.at, hold_until or job.at) if job else None
-        if job and ready_at and ready_at <= now:
-            hold_until = await _do(twin, bot, job)
-        else:
-            await heard(twin.bells.due, (ready_at - now).total_seconds() if ready_at else None)
+    await Drafter(twin, bot).run()
 
 
-async def _do(twin: Twin, bot: Bot, job: Job) -> datetime | None:
-    """Write one text. Returns until when the engine should be left alone, if it failed."""
-    if paused_until := await _paused_until(twin):
-        return paused_until
-    async with twin.store.begin() as connection:
-        if await replies.held_back_until(connection, job, twin.settings, utc_now()):
-            log.warning("dialog.held_back", dialog_id=job.dialog_id)
+class Drafter:
+    def __init__(self, twin: Twin, bot: Bot) -> None:
+        self._twin = twin
+        self._bot = bot
+        self._habits = Habits(twin.settings, twin.store, local_zone())
+        self._chance = random.Random()
+        self._writing: set[Key] = set()
+        self._hold_until: datetime | None = None  # the engine failed: leave it alone until then
+        self._most = IN_FLIGHT[twin.settings.engine.kind]
+
+    async def run(self) -> None:
+        """For ever. What a task raises ends it, and the bot: the supervisor starts it again, and the store knows what is due."""
+        bell = self._twin.bells.due
+        _ = self._habits.lists  # a broken word list is told at the start, not in the middle of a chat
+        async with asyncio.TaskGroup() as group:
+            while True:
+                bell.clear()
+                wait = await self._start_ready(group)
+                await heard(bell, wait)
+
+    async def _start_ready(self, group: asyncio.TaskGroup) -> float | None:
+        """Begin what may be begun; the seconds until there may be more, None: until the bell rings."""
+        room = self._most - len(self._writing)
+        if room <= 0:
             return None
-        turns = await replies.prompt(connection, job, twin.settings)
-        said = [text for _, text, _ in await drafts.decided(connection, job.draft.id)] if job.draft else []
-    if not turns:
-        twin.bells.desk.set()
+        async with self._twin.store.connect() as connection:
+            jobs = await drafting.next_jobs(connection, room, but=self._writing)
+        now = utc_now()
+        for job in jobs:
+            ready_at = max(job.at, self._hold_until or job.at)
+            if ready_at > now:
+                return (ready_at - now).total_seconds()
+            self._writing.add(job.key)
+            group.create_task(self._do(job), name="draft")
         return None
-    try:
-        async with typing(bot, twin.owner_id):
-            generated = await _generate(twin, job, turns, {*said, job.draft.text} if job.draft else set())
-    except EngineError as exc:
-        return await _paused_until(twin) or await _put_off(twin, job, exc)
-    await _propose(twin, job, generated)
-    return None
 
+    async def _do(self, job: Job) -> None:
+        try:
+            if hold_until := await self._write(job):
+                self._hold_until = hold_until
+        finally:
+            self._writing.discard(job.key)
+            self._twin.bells.due.set()
 
-async def _paused_until(twin: Twin) -> datetime | None:
-    """When to look again, while a training has the engine's GPU. Messages wait; nobody need be told of an outage."""
-    async with twin.store.connect() as connection:
-        return utc_now() + timedelta(seconds=PAUSED_SECONDS) if await engine_pause.is_paused(connection, utc_now()) else None
+    async def _write(self, job: Job) -> datetime | None:
+        """Write one text. Returns until when the engine should be left alone, if it failed."""
+        twin = self._twin
+        if paused_until := await self._paused_until():
+            return paused_until
+        async with twin.store.connect() as connection:
+            prepared = await drafting.prepare(connection, job, twin.settings, utc_now())
+        if prepared is None:
+            async with twin.store.begin() as connection:
+                await drafting.drop(connection, job)
+            twin.bells.desk.set()
+            return None
+        if await self._waits(job, prepared):
+            return None
+        if prepared.rest:
+            await self._propose(job, prepared, Proposal("", intent="rest", reason=prepared.rest.reason))
+            return None
+        try:
+            generated = await self._generate(job, prepared)
+        except EngineError as exc:
+            return await self._paused_until() or await self._put_off(job, exc)
+        await self._propose(job, prepared, Proposal.of(generated), tokens=generated.tokens)
+        return None
 
+    async def _waits(self, job: Job, prepared: Prepared) -> bool:
+        """Whether it is put off by an hour's limit or by the quiet hours, in which nothing goes by itself."""
+        if job.due is None or job.dialog_id == self._twin.owner_id:
+            return False
+        now = utc_now()
+        quiet_until = quiet_hours.ends_at(self._twin.settings, now, self._habits.zone) if prepared.mode == "auto" else None
+        async with self._twin.store.begin() as connection:
+            if quiet_until:
+                await due.move(connection, job.due, quiet_until, attempts=job.due.attempts, failing_since=job.due.failing_since)
+            held = quiet_until or await drafting.held_back_until(connection, job, self._twin.settings, now)
+        if held:
+            log.info("dialog.waits", dialog_id=job.dialog_id, quiet=quiet_until is not None)
+        return held is not None
 
-async def _propose(twin: Twin, job: Job, generated: Generated) -> None:
-    async with twin.store.begin() as connection:
-        draft = await replies.propose(connection, job, generated, utc_now())
-        if draft and job.dialog_id == twin.owner_id:
-            await decisions.approve_own(connection, draft, utc_now())
-        back = await replies.end_outage(connection, utc_now())
-    if back:
-        log.info("engine.recovered")
-    if draft:
-        log.info("draft.proposed", draft_id=draft.id, dialog_id=draft.dialog_id, variant=draft.variant, tokens=generated.tokens)
-    else:
-        log.info("draft.overtaken", dialog_id=job.dialog_id)
-    twin.bells.ring()
+    async def _propose(self, job: Job, prepared: Prepared, proposal: Proposal, *, tokens: int = 0) -> None:
+        twin = self._twin
+        goes_by_itself = prepared.mode == "auto" and job.due is not None and job.dialog_id != twin.owner_id
+        flags = await self._flags(prepared, proposal) if goes_by_itself else []
+        plan = await self._plan(prepared, proposal) if goes_by_itself else None
+        now = utc_now()
+        async with twin.store.begin() as connection:
+            draft = await drafting.propose(connection, job, prepared, proposal, twin.settings, now)
+            if draft and job.dialog_id == twin.owner_id:
+                await decisions.approve_own(connection, draft, now)
+            elif draft and plan:
+                await automatic.settle(connection, draft, flags, plan, twin.settings, now)
+            back = bool(tokens) and await drafting.end_outage(connection, now)
+        if back:
+            log.info("engine.recovered")
+        self._tell(job, draft, tokens)
 
+    def _tell(self, job: Job, draft: Draft | None, tokens: int) -> None:
+        if draft:
+            ids = {"draft_id": draft.id, "dialog_id": draft.dialog_id, "variant": draft.variant}
+            log.info("draft.proposed", mode=draft.mode, intent=draft.intent, tokens=tokens, **ids)
+        else:
+            log.info("draft.overtaken", dialog_id=job.dialog_id)
+        self._twin.bells.ring()
 
-async def _put_off(twin: Twin, job: Job, error: EngineError) -> datetime:
-    async with twin.store.begin() as connection:
-        retry_at = await replies.put_off(connection, job, error, utc_now())
-    log.warning("engine.failed", kind=error.kind, dialog_id=job.dialog_id, error=type(error.__cause__ or error).__name__)
-    twin.bells.desk.set()
-    return retry_at
+    async def _flags(self, prepared: Prepared, proposal: Proposal) -> list[str]:
+        return caution.flags(
+            split_bubbles(proposal.text),
+            prepared.burst,
+            prepared.history,
+            lists=self._habits.lists,
+            mean_logprob=proposal.mean_logprob,
+            min_logprob=await self._habits.min_logprob(proposal.adapter),
+        )
 
+    async def _plan(self, prepared: Prepared, proposal: Proposal) -> Plan:
+        bubbles, now = decisions.to_bubbles(split_bubbles(proposal.text)), utc_now()
+        kept = self._twin.settings.tempo
+        if kept.kind == "instant":
+            return tempo.instant(now, bubbles)
+        learned = await self._habits.tempo(prepared.burst[-1].dialog_id, now)
+        asked_at = prepared.burst[-1].sent_at
+        return learned.plan(bubbles, asked_at=asked_at, now=now, chance=self._chance, longest_seconds=kept.longest_seconds)
 
-async def _generate(twin: Twin, job: Job, turns: tuple[Turn, ...], earlier: set[str]) -> Generated:
-    sampling = sampling_from(twin.settings)
-    if job.draft and sampling.temperature == 0:
-        sampling = replace(sampling, temperature=VARIANT_TEMPERATURE)
-    for _ in range(TRIES):
-        generated = await _ask(twin, turns, sampling)
-        if split_bubbles(generated.text) and replies.fit_draft(generated.text) not in earlier:
-            break
-    return generated
+    async def _paused_until(self) -> datetime | None:
+        """When to look again, while a training has the engine's GPU. Messages wait; nobody need be told of an outage."""
+        async with self._twin.store.connect() as connection:
+            paused = await engine_pause.is_paused(connection, utc_now())
+        return utc_now() + timedelta(seconds=PAUSED_SECONDS) if paused else None
 
+    async def _put_off(self, job: Job, error: EngineError) -> datetime:
+        async with self._twin.store.begin() as connection:
+            retry_at = await drafting.put_off(connection, job, error, utc_now())
+        log.warning("engine.failed", kind=error.kind, dialog_id=job.dialog_id, error=type(error.__cause__ or error).__name__)
+        self._twin.bells.desk.set()
+        return retry_at
 
-async def _ask(twin: Twin, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
-    try:
-        async with asyncio.timeout(twin.settings.engine.seconds + GRACE_SECONDS):
-            return await twin.generator.generate(turns, sampling)
-    except EngineError:
-        raise
-    except TimeoutError as exc:
-        raise EngineError("The engine takes too long.", kind="slow", mend="See `twin doctor`.") from exc
-    except Exception as exc:  # an engine's bug is an outage like any other, and must not end the bot
-        raise EngineError(f"The engine failed ({type(exc).__name__}).", kind="refused", mend="See `twin doctor`.") from exc
+    async def _generate(self, job: Job, prepared: Prepared) -> Generated:
+        if prepared.mode != "approve":
+            return await self._fresh(job, prepared)
+        async with typing(self._bot, self._twin.owner_id):
+            return await self._fresh(job, prepared)
+
+    async def _fresh(self, job: Job, prepared: Prepared) -> Generated:
+        """One that says something new, and what was wished for if a few tries bring it."""
+        sampling = sampling_from(self._twin.settings)
+        if job.draft and sampling.temperature == 0:
+            sampling = replace(sampling, temperature=VARIANT_TEMPERATURE)
+        wish = job.draft.wish if job.draft else None
+        if job.draft and wish in ("shorter", "warmer"):
+            drawn = await asyncio.gather(*(self._ask(prepared.turns, sampling) for _ in range(CANDIDATES)))
+            fresh = [one for one in drawn if drafting.fit_draft(one.text) not in prepared.said and split_bubbles(one.text)]
+            picked = wishes.pick(wish, job.draft.text, [one.text for one in fresh])
+            return next((one for one in fresh if one.text == picked), fresh[0] if fresh else drawn[0])
+        for _ in range(TRIES):
+            generated = await self._ask(prepared.turns, sampling)
+            if split_bubbles(generated.text) and drafting.fit_draft(generated.text) not in prepared.said:
+                break
+        return generated
+
+    async def _ask(self, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
+        try:
+            async with asyncio.timeout(self._most * (self._twin.settings.engine.seconds + GRACE_SECONDS)):
+                return await self._twin.generator.generate(turns, sampling)
+        except EngineError:
+            raise
+        except TimeoutError as exc:
+            raise EngineError("The engine takes too long.", kind="slow", mend="See `twin doctor`.") from exc
+        except Exception as exc:  # an engine's bug is an outage like any other, and must not end the bot
+            raise EngineError(f"The engine failed ({type(exc).__name__}).", kind="refused", mend="See `twin doctor`.") from exc
 
 
 def sampling_from(settings: Settings) -> Sampling:

@@ -18,7 +18,7 @@ from twin import decisions
 from twin.decisions import Verdict
 from twin.errors import TwinError
 from twin.nights import lives
-from twin.replies import OUTAGE
+from twin.drafting import OUTAGE
 from twin.store import adapters, dialogs, drafts, facts, overview, runs
 
 log = structlog.get_logger()

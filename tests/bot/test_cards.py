@@ -9,7 +9,7 @@ from aiogram.types import InlineKeyboardMarkup
 
 from bot.cards import CardView, DoubtTap, Tap, doubt_keyboard, newest_words, render, shown_name
 from bot.handlers.modes import ModeTap
-from twin.replies import MAX_DRAFT, fit_draft
+from twin.drafting import MAX_DRAFT, fit_draft
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message, join_bubbles

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import decisions, replies, sending
+from twin import decisions, drafting, replies, sending
+from twin.drafting import Job, Proposal
 from twin.errors import EngineError
 from twin.generator import Generated
 from twin.settings import Settings
@@ -45,10 +46,18 @@ class Chat:
     async def draft(self, text: str = "hi") -> Draft | None:
         """Let the burst end and the engine answer."""
         self.now += timedelta(seconds=4)
-        job = await replies.next_job(self.connection)
-        if job is None or not await replies.prompt(self.connection, job, SETTINGS):
+        job = await self.job()
+        if job is None:
             return None
-        return await replies.propose(self.connection, job, Generated(text, 3, -1.0, "ada-1"), self.now)
+        prepared = await drafting.prepare(self.connection, job, SETTINGS, self.now)
+        if prepared is None:
+            await drafting.drop(self.connection, job)
+            return None
+        proposal = Proposal.of(Generated(text, 3, -1.0, "ada-1"))
+        return await drafting.propose(self.connection, job, prepared, proposal, SETTINGS, self.now)
+
+    async def job(self) -> Job | None:
+        return next(iter(await drafting.next_jobs(self.connection, 1)), None)
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in await self.connection.execute(select(metadata.tables[table]))]
@@ -132,11 +141,13 @@ async def test_a_draft_knows_what_it_answers_and_who_wrote_it(chat: Chat) -> Non
 
 async def test_a_draft_that_was_overtaken_is_dropped(chat: Chat) -> None:
     await chat.write()
-    job = await replies.next_job(chat.connection)
+    job = await chat.job()
     assert job
+    prepared = await drafting.prepare(chat.connection, job, SETTINGS, chat.now)
+    assert prepared
     chat.now += timedelta(seconds=5)
     await chat.write("wait")
-    assert await replies.propose(chat.connection, job, Generated("hi", 1, None, None), chat.now) is None
+    assert await drafting.propose(chat.connection, job, prepared, Proposal("hi"), SETTINGS, chat.now) is None
     assert await chat.rows("drafts") == []
     assert len(await chat.rows("replies_due")) == 1
 
@@ -164,27 +175,27 @@ async def test_the_limit_of_the_hour_delays_and_loses_nothing(chat: Chat) -> Non
         await chat.write()
         assert await chat.draft()
     await chat.write()
-    job = await replies.next_job(chat.connection)
+    job = await chat.job()
     assert job
-    until = await replies.held_back_until(chat.connection, job, SETTINGS, chat.now)
+    until = await drafting.held_back_until(chat.connection, job, SETTINGS, chat.now)
     assert until == (await chat.rows("drafts"))[0]["created_at"] + timedelta(hours=1, seconds=1)
-    later = await replies.next_job(chat.connection)
+    later = await chat.job()
     assert later
     assert later.at == until
-    assert await replies.held_back_until(chat.connection, later, SETTINGS, until) is None
+    assert await drafting.held_back_until(chat.connection, later, SETTINGS, until) is None
 
 
 async def test_a_failing_engine_is_asked_less_and_less_often(chat: Chat) -> None:
     await chat.write()
     pauses = []
     for _ in range(8):
-        job = await replies.next_job(chat.connection)
+        job = await chat.job()
         assert job
-        pauses.append((await replies.put_off(chat.connection, job, DEAD, chat.now) - chat.now).total_seconds())
+        pauses.append((await drafting.put_off(chat.connection, job, DEAD, chat.now) - chat.now).total_seconds())
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
     assert len(await chat.rows("notices")) == 1
-    assert await replies.end_outage(chat.connection, chat.now)
-    assert not await replies.end_outage(chat.connection, chat.now)
+    assert await drafting.end_outage(chat.connection, chat.now)
+    assert not await drafting.end_outage(chat.connection, chat.now)
     assert [row["text"].split(":")[0] for row in await chat.rows("notices")] == [
         "I cannot answer at the moment",
         "The engine answers again. The messages that waited are being drafted now.",
@@ -193,11 +204,11 @@ async def test_a_failing_engine_is_asked_less_and_less_often(chat: Chat) -> None
 
 async def test_a_single_refusal_is_no_outage(chat: Chat) -> None:
     await chat.write()
-    job = await replies.next_job(chat.connection)
+    job = await chat.job()
     assert job
-    await replies.put_off(chat.connection, job, REFUSED, chat.now)
+    await drafting.put_off(chat.connection, job, REFUSED, chat.now)
     assert await chat.rows("notices") == []
-    assert await facts.get(chat.connection, replies.OUTAGE) is None
+    assert await facts.get(chat.connection, drafting.OUTAGE) is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +222,7 @@ async def test_a_single_refusal_is_no_outage(chat: Chat) -> None:
     ],
 )
 def test_a_generated_turn_is_made_to_fit(generated: str, kept: str) -> None:
-    assert replies.fit_draft(generated) == kept
+    assert drafting.fit_draft(generated) == kept
 
 
 # --- deciding ---
@@ -364,9 +375,9 @@ async def test_doubt_in_the_owners_own_chat_is_no_question(chat: Chat) -> None:
 async def test_a_new_message_waits_for_the_end_of_the_answer_unless_that_stands_still(chat: Chat) -> None:
     (first, second) = await _approved(chat)
     await chat.write("one more thing")
-    assert await replies.next_job(chat.connection) is None
+    assert await chat.job() is None
     begun = await sending.begin(chat.connection, first, chat.now)
     assert begun
     await sending.doubt(chat.connection, begun, SETTINGS, chat.now)
-    assert await replies.next_job(chat.connection) is not None
+    assert await chat.job() is not None
     assert (await outbox.get(chat.connection, second.id)) == second

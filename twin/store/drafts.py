@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store.tables import decisions, drafts
+from twin.store.tables import decisions, drafts, messages
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
 Action = Literal["send", "edit", "another", "shorter", "warmer", "skip", "undo", "auto"]
@@ -123,19 +123,38 @@ async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id
     await connection.execute(update(drafts).where(drafts.c.id == draft_id).values(values))
 
 
-async def another_due(connection: AsyncConnection) -> Draft | None:
-    """The pending draft for which another variant is due first."""
+async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:
+    """The pending drafts for which another variant is due, first due first."""
     query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))
-    row = (await connection.execute(query.order_by(drafts.c.another_due_at, drafts.c.id).limit(1))).one_or_none()
-    return _draft(row) if row else None
+    return [_draft(row) for row in await connection.execute(query.order_by(drafts.c.another_due_at, drafts.c.id).limit(limit))]
 
 
-async def created_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> Sequence[datetime]:
-    """When the drafts of a dialog were made, oldest first."""
-    query = select(drafts.c.created_at).where(
-        drafts.c.channel == channel, drafts.c.dialog_id == dialog_id, drafts.c.created_at > since, drafts.c.author == "twin"
-    )
-    return list((await connection.execute(query.order_by(drafts.c.created_at))).scalars())
+async def created_since(connection: AsyncConnection, since: datetime, limit: int, *, of: tuple[str, int] | None = None) -> datetime | None:
+    """When the limit-th newest draft was made, if so many were made since then, of one dialog (channel, id) or in all; else None."""
+    query = select(drafts.c.created_at).where(drafts.c.created_at > since, drafts.c.author == "twin")
+    if of:
+        query = query.where(drafts.c.channel == of[0], drafts.c.dialog_id == of[1])
+    return (await connection.execute(query.order_by(drafts.c.created_at.desc()).offset(limit - 1).limit(1))).scalar_one_or_none()
+
+
+async def automatic_in_a_row(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
+    """Answers that went by themselves since the owner last did something in this dialog: a tap, an edit, an own message."""
+    here = drafts.c.dialog_id == dialog_id, drafts.c.channel == channel
+    decided = select(decisions.c.at, decisions.c.action).join(drafts, drafts.c.id == decisions.c.draft_id).where(*here).subquery()
+    by_hand = messages.c.dialog_id == dialog_id, messages.c.out, messages.c.source.in_(("collected", "business"))
+    tapped = (await connection.execute(select(func.max(decided.c.at)).where(decided.c.action != "auto"))).scalar_one()
+    wrote = (await connection.execute(select(func.max(messages.c.sent_at)).where(*by_hand))).scalar_one()
+    last = max([at for at in (tapped, wrote) if at], default=None)
+    alone = select(func.count()).where(decided.c.action == "auto", *([decided.c.at > last] if last else []))
+    return (await connection.execute(alone)).scalar_one()
+
+
+async def automatic_since(connection: AsyncConnection, since: datetime, limit: int, *, dialog_id: int | None = None) -> bool:
+    """Whether at least `limit` answers went by themselves since then, to one contact or to all."""
+    query = select(decisions.c.id).where(decisions.c.action == "auto", decisions.c.at > since)
+    if dialog_id is not None:
+        query = query.join(drafts, drafts.c.id == decisions.c.draft_id).where(drafts.c.dialog_id == dialog_id)
+    return (await connection.execute(query.offset(limit - 1).limit(1))).first() is not None
 
 
 async def any_words_since(connection: AsyncConnection, since: datetime) -> bool:

@@ -38,18 +38,17 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due 
     return Due(*tuple[Any, ...](row)) if row else None
 
 
-async def first(connection: AsyncConnection) -> Due | None:
-    """The one due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
+async def first_ones(connection: AsyncConnection, limit: int) -> list[Due]:
+    """Those due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
     stands still because the owner has to say whether something arrived."""
 
     def has_bubbles(*states: str) -> ColumnElement[bool]:
         here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
         return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
 
-    going_out = has_bubbles("waiting", "sending") & ~has_bubbles("uncertain")
+    going_out = has_bubbles("waiting", "sending", "unheard") & ~has_bubbles("uncertain")
     query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return Due(*tuple[Any, ...](row)) if row else None
+    return [Due(*tuple[Any, ...](row)) for row in await connection.execute(query.limit(limit))]
 
 
 async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attempts: int, failing_since: datetime | None) -> None:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,9 +48,24 @@ class Bubble:
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
 
 
-async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str]) -> None:
+class Step(Protocol):
+    """When a bubble goes, and from when "typing..." is shown."""
+
+    @property
+    def typing_at(self) -> datetime: ...
+    @property
+    def not_before_at(self) -> datetime: ...
+
+
+async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str], steps: Sequence[Step] = ()) -> None:
+    """`steps`: one a bubble, or none: the first at once, the others when their turn comes."""
     fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
-    rows = [{**fixed, "position": i, "text": text, "random_id": secrets.randbits(63)} for i, text in enumerate(bubbles)]
+    rows: list[dict[str, Any]] = [
+        {**fixed, "position": i, "text": text, "random_id": secrets.randbits(63), "typing_at": None, "not_before_at": None}
+        for i, text in enumerate(bubbles)
+    ]
+    for row, step in zip(rows, steps, strict=False):
+        row |= {"typing_at": step.typing_at, "not_before_at": step.not_before_at}
     await connection.execute(outbox.insert(), rows)
 
 

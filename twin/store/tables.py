@@ -174,8 +174,9 @@ decisions = Table(
     Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("action", String(10), nullable=False),  # send | edit | another | shorter | warmer | skip | undo | auto (by itself)
     Column("draft_text", Text, nullable=False),  # what was proposed at that moment
-    Column("final_text", Text),  # what goes out, for send and edit
+    Column("final_text", Text),  # what goes out, for send, edit and auto
     Column("at", UtcDateTime, nullable=False),
+    Index("ix_decisions_action_at", "action", "at"),
 )
 
 # What an automatic or shadow draft was worth, by what the owner then really said: the twin's own report card.

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("draft_id", name=op.f("pk_comparisons")),
     )
     op.create_index(op.f("ix_comparisons_dialog_id"), "comparisons", ["dialog_id"], unique=False)
+    op.create_index("ix_decisions_action_at", "decisions", ["action", "at"], unique=False)
     with op.batch_alter_table("outbox") as table:
         table.drop_constraint("state", type_="check")
         table.create_check_constraint("state", f"state IN {STATES}")

@@ -1,0 +1,48 @@
+"""Automatic answers: a draft of a contact on `auto` goes by itself, unless something speaks against it.
+
+What speaks against it is a flag. The words are looked at by `twin.caution` before; here it is the numbers: how many went already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin.decisions import to_bubbles
+from twin.drafting import RESTED
+from twin.settings import Settings
+from twin.store import drafts, outbox
+from twin.store.drafts import Draft
+from twin.tempo import Plan
+from twin.turns import join_bubbles, split_bubbles
+
+
+async def limits(connection: AsyncConnection, channel: str, dialog_id: int, settings: Settings, now: datetime) -> list[str]:
+    """The flags of numbers: "row" if too many went in a row without the owner, "limit" if an hour or the day is used up."""
+    auto = settings.auto
+    if await drafts.automatic_in_a_row(connection, channel, dialog_id) >= auto.in_a_row:
+        return ["row"]
+    hour, day = now - timedelta(hours=1), now - timedelta(days=1)
+    of_hour = await drafts.automatic_since(connection, hour, auto.per_hour, dialog_id=dialog_id)
+    return ["limit"] if of_hour or await drafts.automatic_since(connection, day, auto.per_day) else []
+
+
+async def settle(connection: AsyncConnection, draft: Draft, flags: Sequence[str], plan: Plan, settings: Settings, now: datetime) -> bool:
+    """What becomes of a draft of a contact on `auto` that was just written: it goes by itself (True), or waits for the owner with
+    the flags on its card. Where the owner lets such a message rest, nothing goes and nobody is asked."""
+    if draft.intent == "rest":
+        await drafts.change(connection, draft, state="expired", reason=RESTED, settled_at=now)
+        return False
+    bubbles = to_bubbles(split_bubbles(draft.text))
+    against = [*flags, *(await limits(connection, draft.channel, draft.dialog_id, settings, now) if bubbles else ["wordless"])]
+    if against:
+        await drafts.change(connection, draft, flags=list(dict.fromkeys(against)))
+        return False
+    ends = max([now, *(step.not_before_at for step in plan.steps)])
+    undo_until = ends + timedelta(seconds=settings.auto.undo_seconds)
+    await drafts.decide(connection, draft, "auto", now, final_text=join_bubbles(bubbles))
+    await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=undo_until)
+    await outbox.add(connection, draft, bubbles, plan.steps)
+    return True
