@@ -15,12 +15,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin import modes, silence
 from twin.errors import EngineError
 from twin.generator import Generated
 from twin.prompting import answered_first, live_prompt
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, facts, messages, notices, prompts
-from twin.store.dialogs import Dialog, Mode
+from twin.store.dialogs import Mode
 from twin.store.drafts import Draft
 from twin.store.due import Due
 from twin.turns import Message, Turn, bursts, join_bubbles, split_bubbles
@@ -48,10 +49,6 @@ class Job:
     draft: Draft | None = None
 
 
-def effective_mode(dialog: Dialog | None, settings: Settings) -> Mode:
-    return (dialog and dialog.mode) or settings.bot.default_mode
-
-
 async def receive(
     connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
 ) -> bool:
@@ -66,7 +63,7 @@ async def receive(
     if message.kind == "service":
         return False
     await supersede(connection, message.channel, message.dialog_id, SUPERSEDED, now)
-    if effective_mode(dialog, settings) == "off":
+    if await modes.effective(connection, dialog, settings) == "off":
         return False
     await due.put(connection, message.channel, message.dialog_id, now + timedelta(seconds=settings.bot.burst_seconds))
     return True
@@ -114,11 +111,27 @@ async def supersede(connection: AsyncConnection, channel: str, dialog_id: int, r
 
 
 async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None, settings: Settings, now: datetime) -> None:
-    """`off` also withdraws what is pending or due in the bot's chats."""
+    """Set it, and withdraw what it forbids. None: the default."""
     await dialogs.set_mode(connection, dialog_id, mode)
-    if effective_mode(await dialogs.get(connection, dialog_id), settings) == "off":
-        await due.drop(connection, "bot", dialog_id)
-        await supersede(connection, "bot", dialog_id, SWITCHED_OFF, now)
+    await _follow_mode(connection, dialog_id, mode or await modes.default(connection, settings), now)
+
+
+async def set_default_mode(connection: AsyncConnection, mode: Mode, now: datetime) -> None:
+    """The mode of everyone for whom none is set; withdraws what it forbids."""
+    await modes.put_default(connection, mode)
+    for dialog in await dialogs.find(connection):
+        if dialog.mode is None and not dialog.excluded:  # the owner's own chat with the twin has no mode
+            await _follow_mode(connection, dialog.dialog_id, mode, now)
+
+
+async def _follow_mode(connection: AsyncConnection, dialog_id: int, mode: Mode, now: datetime) -> None:
+    """Without `auto` nothing that nobody has looked at goes out; `off` also withdraws what is pending or due."""
+    if mode != "auto":
+        await silence.hold(connection, silence.SWITCHED, dialog_id=dialog_id)
+    if mode == "off":
+        for channel in ("bot", "account"):
+            await due.drop(connection, channel, dialog_id)
+            await supersede(connection, channel, dialog_id, SWITCHED_OFF, now)
 
 
 async def expire(connection: AsyncConnection, settings: Settings, now: datetime) -> list[int]:
@@ -159,7 +172,7 @@ async def prompt(connection: AsyncConnection, job: Job, settings: Settings) -> t
     dialog = await dialogs.get(connection, job.dialog_id)
     own = job.dialog_id == settings.owner.id
     turns: tuple[Turn, ...] = ()
-    if dialog and (own or effective_mode(dialog, settings) == "approve"):
+    if dialog and (own or await modes.effective(connection, dialog, settings) == "approve"):
         history = await messages.history(connection, job.dialog_id, newest=HISTORY)
         answered = await drafts.answered_id(connection, job.channel, job.dialog_id)
         history = answered_first(history, job.channel, answered)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -49,6 +49,8 @@ COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
 
 
 async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str]) -> None:
+    """Write down an answer. What was cancelled of the same draft before anything was tried makes room for it."""
+    await connection.execute(delete(outbox).where(outbox.c.draft_id == draft.id, outbox.c.state == "cancelled"))
     fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
     rows = [{**fixed, "position": i, "text": text, "random_id": secrets.randbits(63)} for i, text in enumerate(bubbles)]
     await connection.execute(outbox.insert(), rows)
