@@ -18,10 +18,11 @@ from bot.context import Bells, Promote, Rollback, Twin, utc_now
 from bot.desk import keep_desk
 from bot.drafter import draft
 from bot.guard import FromOwner, guard
-from bot.handlers import commands, contacts, groups, modes, nights, talk, taps
+from bot.handlers import commands, contacts, groups, modes, nights, silence, talk, taps
 from bot.housekeeping import keep_house
 from bot.nightwatch import watch
 from bot.poller import poll
+from bot.presence import note_owner
 from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
@@ -107,6 +108,8 @@ def make_dispatcher(twin: Twin) -> Dispatcher:
     dispatcher = Dispatcher(disable_fsm=True)  # what must be remembered is in the store
     dispatcher["twin"] = twin
     owner = guard(Router(name="owner"), FromOwner(twin.owner_id))
-    owner.include_routers(commands.setup(), modes.setup(), taps.setup(), nights.setup(), talk.setup(), taps.setup_last())
+    for observer in (owner.message, owner.callback_query):
+        observer.middleware(note_owner)
+    owner.include_routers(commands.setup(), silence.setup(), modes.setup(), taps.setup(), nights.setup(), talk.setup(), taps.setup_last())
     dispatcher.include_routers(owner, contacts.setup(twin.owner_id), groups.setup())
     return dispatcher

@@ -2,27 +2,37 @@
 
 A card is a function of the store. Whoever changes a draft counts its revision up; this task shows the newest one. So a
 card that could not be shown or changed (a crash, no network) is put right later, and none stays behind with dead buttons.
+
+Two things come by the clock: [Undo] goes away when its time is over, and the morning's digest is given. Rows say when.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 
-from bot.cards import MAX_TEXT, CardView, doubt_keyboard, render
-from bot.context import Twin, to_its_end, utc_now
+from bot.buttons import doubt_keyboard
+from bot.cards import MAX_TEXT, CardView, render
+from bot.context import Twin, heard, to_its_end, utc_now
+from bot.digest_text import digest_text
+from bot.schedule import local_zone
 from bot.telegram import ERRORS, Pause, explain, is_passing
-from twin import decisions
-from twin.replies import HISTORY, answered_burst
+from twin import decisions, digest, modes, quiet_hours, silence
+from twin.nearest import PastReply, past_replies
+from twin.replies import answered_burst
 from twin.store import dialogs, drafts, messages, notices, outbox
+from twin.store.drafts import Draft
 from twin.store.notices import Notice
+from twin.turns import Message
 from twin.utf16 import cut
 
 log = structlog.get_logger()
 UNREACHABLE_SECONDS = 30.0  # the owner has not started the bot, or has blocked it
+LOOKED_BACK = 1000  # newest messages of a dialog among which the nearest past replies are looked for
 
 
 async def keep_desk(twin: Twin, bot: Bot) -> None:
@@ -38,24 +48,58 @@ async def keep_desk(twin: Twin, bot: Bot) -> None:
             await asyncio.sleep(seconds)
         else:
             pause.reset()
-            await twin.bells.desk.wait()
+            await heard(twin.bells.desk, await _seconds_to_next(twin))
 
 
 async def tidy(twin: Twin, bot: Bot) -> None:
     """Tell what is untold, then bring every card up to date, oldest first. Raises aiogram's errors if the owner cannot be reached."""
+    now = utc_now()
+    async with twin.store.connect() as connection:
+        undo_end = await drafts.next_undo_end(connection)
+    if undo_end and undo_end < now:
+        async with twin.store.begin() as connection:
+            await drafts.end_undo(connection, now)
     async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
         stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
+        morning = await digest.morning_due(connection, twin.settings, now, local_zone())
     for notice in untold:
         await to_its_end(_tell(twin, bot, notice))
     for draft in stale:
         await to_its_end(_show(twin, bot, draft.id))
+    if morning:
+        await to_its_end(_greet(twin, bot, morning))
+
+
+async def _seconds_to_next(twin: Twin) -> float | None:
+    """How long nothing changes by itself: until the next [Undo] has had its time. Mornings are the housekeeper's, who rings."""
+    async with twin.store.connect() as connection:
+        undo_end = await drafts.next_undo_end(connection)
+    return max(0.0, (undo_end - utc_now()).total_seconds()) + 0.01 if undo_end else None
+
+
+async def _greet(twin: Twin, bot: Bot, morning: datetime) -> None:
+    """The morning's digest, if there is something to say."""
+    now = utc_now()
+    async with twin.store.connect() as connection:
+        found = await digest.read(connection, owner_id=twin.owner_id, now=now)
+        silent_since = await silence.since(connection)
+    if found.contacts:
+        text = digest_text(found, silent_since=silent_since, now=now, zone=local_zone())
+        await bot.send_message(twin.owner_id, **text.as_kwargs(), disable_notification=_is_quiet(twin))
+        log.info("digest.sent", contacts=len(found.contacts))
+    async with twin.store.begin() as connection:
+        await digest.note_morning(connection, morning)
+
+
+def _is_quiet(twin: Twin) -> bool:
+    return quiet_hours.is_quiet(twin.settings, utc_now().astimezone(local_zone()))
 
 
 async def _tell(twin: Twin, bot: Bot, notice: Notice) -> None:
     keyboard = doubt_keyboard(notice.outbox_id) if notice.outbox_id is not None else None
     try:
-        await bot.send_message(twin.owner_id, cut(notice.text, MAX_TEXT), reply_markup=keyboard)
+        await bot.send_message(twin.owner_id, cut(notice.text, MAX_TEXT), reply_markup=keyboard, disable_notification=_is_quiet(twin))
     except TelegramBadRequest as exc:
         if "chat not found" in exc.message:
             raise
@@ -88,7 +132,7 @@ async def _put(twin: Twin, bot: Bot, view: CardView) -> int:
     content = render(view).content()
     card_id = view.draft.card_message_id
     if card_id is None:
-        card_id = (await bot.send_message(twin.owner_id, **content)).message_id
+        card_id = (await bot.send_message(twin.owner_id, **content, disable_notification=_is_quiet(twin))).message_id
         log.info("card.sent", draft_id=view.draft.id, message_id=card_id)
     else:
         await bot.edit_message_text(chat_id=twin.owner_id, message_id=card_id, **content)
@@ -101,12 +145,21 @@ async def _view(twin: Twin, draft_id: int) -> CardView | None:
         if draft is None:  # forgotten with its contact
             return None
         dialog = await dialogs.get(connection, draft.dialog_id)
-        history = await messages.history(connection, draft.dialog_id, newest=HISTORY)
+        history = await messages.history(connection, draft.dialog_id, newest=LOOKED_BACK)
+        words = answered_burst(history, draft)
         return CardView(
             draft=draft,
             name=dialog.name if dialog else "",
-            words=answered_burst(history, draft),
+            words=words,
             sent=await outbox.of_draft(connection, draft.id),
             undoable=await decisions.is_undoable(connection, draft),
             max_variants=twin.settings.bot.max_variants,
+            past=_past(history, words, draft),
+            is_automatic=await drafts.went_by_itself(connection, draft.id),
+            is_auto=await modes.effective(connection, dialog, twin.settings) == "auto",
+            silent_since=await silence.since(connection),
         )
+
+
+def _past(history: list[Message], words: list[Message], draft: Draft) -> list[PastReply]:
+    return past_replies(history, words) if draft.state == "pending" and draft.author == "twin" and words else []

@@ -1,4 +1,4 @@
-"""Housekeeping: expires drafts nobody decided on and forgets old inbox rows."""
+"""Housekeeping: expires drafts nobody decided on, forgets old inbox rows, and rings for the morning's digest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import timedelta
 import structlog
 
 from bot.context import Twin, utc_now
-from twin import replies
+from bot.schedule import local_zone
+from twin import digest, replies
 from twin.store import inbox
 
 log = structlog.get_logger()
@@ -24,8 +25,10 @@ async def keep_house(twin: Twin) -> None:
         async with twin.store.begin() as connection:
             expired = await replies.expire(connection, twin.settings, now)
             await inbox.purge(connection, now - timedelta(days=KEEP_DAYS))
+            await digest.begin_mornings(connection, now)
+            morning = await digest.morning_due(connection, twin.settings, now, local_zone())
         for draft_id in expired:
             log.info("draft.expired", draft_id=draft_id)
-        if expired:
+        if expired or morning:
             twin.bells.desk.set()
         await asyncio.sleep(every)

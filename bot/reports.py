@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiogram.utils.formatting import Bold, Italic, Text
 
+from twin.settings import Auto
 from twin.store.adapters import Adapter
+from twin.store.connections import Connection
 from twin.store.overview import LastRun, Overview
 
 MODES = ("approve", "auto", "shadow", "off")
 MOST_ADAPTERS = 12
 
 
+@dataclass(frozen=True)
+class Reach:
+    """By what the twin reaches contacts, and what holds it back. `quiet`: the quiet hours as set."""
+
+    connection: Connection | None
+    live: bool
+    silent_since: datetime | None
+    automatic: int  # answers of the last day
+    auto: Auto
+
+
+def _reach_lines(reach: Reach, now: datetime) -> list[tuple[str, str]]:
+    ways = ["the bot's own chat"]
+    if reach.connection:
+        ways.append("Telegram Business" + ("" if reach.connection.may("can_reply") else " (may not reply)"))
+    if reach.live:
+        ways.append("your live session")
+    limits = reach.auto
+    line = f"{reach.automatic} of {limits.per_day} today; {limits.in_a_row} in a row, {limits.per_hour} an hour for each contact"
+    lines = [("Ways", ", ".join(ways)), ("By itself", line)]
+    if limits.quiet_hours:
+        lines.append(("Quiet hours", limits.quiet_hours))
+    if reach.silent_since:
+        lines.insert(0, ("All is paused", f"{ago(reach.silent_since, now)}. /resume goes on"))
+    return lines
+
+
 def status(
     state: Overview,
     *,
+    ways: Reach,
     default_mode: str,
     adapter: str | None,
     outage: dict[str, Any] | None,
@@ -31,6 +62,7 @@ def status(
     sends = f"{state.waiting} on the way" + (f", {state.uncertain} in doubt" if state.uncertain else "")
     failing = f"does not answer, first noticed {ago(datetime.fromisoformat(outage['since']), now)}: {outage['what']}" if outage else ""
     lines = [
+        *_reach_lines(ways, now),
         ("Contacts", ", ".join(modes) or "nobody has written yet"),
         ("Drafts", f"{state.pending} waiting for you, {state.due} to be written"),
         ("Sends", sends),

@@ -11,16 +11,23 @@ This bot is run by one person, on their own machine, and helps them answer messa
 • Nothing you write here is used to train a model, unless you were asked and said yes.
 • Ask here at any time, and what you wrote is deleted."""
 
-HELP = """I write drafts in your voice; nothing leaves without your tap.
+HELP = """I write drafts in your voice. A contact gets one when you tap, or by itself where you said so.
 
-When a contact writes to me you get a card:
+When a contact writes you get a card:
 Send: it goes as it stands.
 Edit: type what should go instead, one bubble a line. Replying to the card does the same.
-Another: one more proposal.
+Another, Shorter, Warmer: one more proposal.
 Skip: no answer.
+Auto from now on: send this one, and let the next ones go by themselves.
+
+Under an answer that went by itself:
+Undo: it is deleted on both sides.
+Stop auto here: from then on you decide.
 
 /approve [id] sends the newest draft, or that one
-/mode shows who gets drafts; /mode @name off, or approve
+/mode shows how contacts are answered; /mode @name off, shadow, approve or auto
+/pause stops everything at once, /resume goes on
+/digest says what happened while you were away
 /status shows how things stand
 /adapters lists what was learned, the active one marked
 /rollback goes back to the adapter before
@@ -28,11 +35,15 @@ Skip: no answer.
 /cancel ends an edit
 /privacy is what your contacts can read
 
+When you write in a chat yourself, I am silent there for a while.
 Anything else you write here, your twin answers."""
 
 OWNER_COMMANDS = {
     "approve": "Send the newest draft, or the one with this id",
-    "mode": "Who gets drafts",
+    "mode": "How contacts are answered",
+    "pause": "Stop everything at once",
+    "resume": "Go on",
+    "digest": "What happened while you were away",
     "status": "How things stand",
     "adapters": "What was learned, and which is active",
     "retrain": "Learn from what is new",

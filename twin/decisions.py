@@ -1,4 +1,5 @@
-"""What the owner does with a draft: send, edit, another, skip, undo. At most one answer goes out for each.
+"""What the owner does with a draft: send, edit, another (shorter, warmer), skip, undo, auto from now on; and with an automatic
+answer: take it back. At most one answer goes out for each.
 
 Every function works inside the caller's transaction, looks at the draft's state there, and says what came of it. A tap
 carries the variant that its card showed, so that nobody sends a text that he has not seen.
@@ -12,13 +13,15 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin import replies, sending
 from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
 from twin.store import drafts, due, messages, outbox, prompts
-from twin.store.drafts import Draft
+from twin.store.drafts import Draft, Wish
 from twin.turns import join_bubbles, split_bubbles
 from twin.utf16 import pieces
 
+UNDONE = "undone"  # why an automatic answer that the owner took back ended
 MAX_BUBBLE = 4096  # UTF-16 units, https://core.telegram.org/bots/api#sendmessage
 
 What = Literal[
@@ -28,6 +31,7 @@ What = Literal[
     "outdated",  # the card shows another variant than the draft has now
     "wordless",  # there is nothing to send
     "exhausted",  # no more variants
+    "late",  # too late to take it back
     "renewed",  # a newer message came in while the owner typed: the words wait on a new card
 ]
 
@@ -49,8 +53,8 @@ async def send(connection: AsyncConnection, draft_id: int, now: datetime, *, var
     return await _approve(connection, draft, bubbles, now, edited=False)
 
 
-async def begin_edit(connection: AsyncConnection, draft_id: int, *, variant: int) -> Verdict:
-    """Whether the owner may type a text instead of this draft's."""
+async def look(connection: AsyncConnection, draft_id: int, *, variant: int) -> Verdict:
+    """Whether this draft can be decided on: before the owner is asked for his words, or whether he is sure."""
     draft, refusal = await _open(connection, draft_id, variant)
     return refusal or Verdict("done", draft)
 
@@ -60,7 +64,7 @@ async def edit(connection: AsyncConnection, draft_id: int, text: str, message_id
 
     If a newer message of the contact came in meanwhile, the words are not sent past it: they become a new pending draft.
     """
-    draft = await drafts.get(connection, draft_id)
+    draft = await _known(connection, draft_id)
     if draft is None:
         return Verdict("unknown")
     bubbles = to_bubbles(text.split("\n"))
@@ -76,7 +80,9 @@ async def edit(connection: AsyncConnection, draft_id: int, text: str, message_id
     return Verdict("renewed", await _renew(connection, draft, join_bubbles(bubbles), now))
 
 
-async def another(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int) -> Verdict:
+async def another(
+    connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int, wish: Wish = "another"
+) -> Verdict:
     """Ask for one more variant. Asking twice for the same one is asking once."""
     draft, refusal = await _open(connection, draft_id, variant)
     if refusal or not draft:
@@ -84,8 +90,8 @@ async def another(connection: AsyncConnection, draft_id: int, settings: Settings
     if draft.variant >= settings.bot.max_variants:
         return Verdict("exhausted", draft)
     if draft.another_due_at is None:
-        await drafts.decide(connection, draft, "another", now)
-        await drafts.change(connection, draft, another_due_at=now)
+        await drafts.decide(connection, draft, wish, now)
+        await drafts.change(connection, draft, another_due_at=now, wish=wish)
     return Verdict("done", draft)
 
 
@@ -102,7 +108,7 @@ async def skip(connection: AsyncConnection, draft_id: int, now: datetime, *, var
 
 async def undo(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime) -> Verdict:
     """Bring a skipped draft back, while nothing newer came and it has not expired."""
-    draft = await drafts.get(connection, draft_id)
+    draft = await _known(connection, draft_id)
     if draft is None:
         return Verdict("unknown")
     if draft.state == "pending":
@@ -116,12 +122,55 @@ async def undo(connection: AsyncConnection, draft_id: int, settings: Settings, n
 
 
 async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
-    """A skipped draft may come back while nothing happened in its dialog since."""
-    if draft.state != "rejected" or await due.get(connection, draft.channel, draft.dialog_id):
+    """A skipped draft may come back while nothing happened in its dialog since; an answer that was taken back may not."""
+    if draft.state != "rejected" or draft.reason == UNDONE or await due.get(connection, draft.channel, draft.dialog_id):
         return False
     newest = await drafts.newest(connection, draft.channel, draft.dialog_id)
     newer = await messages.newest_id(connection, draft.channel, draft.dialog_id)
     return newest is not None and newest.id == draft.id and newer <= draft.answers_message_id
+
+
+async def trust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int) -> Verdict:
+    """ "Auto from now on": send this draft, and let the answers after it go by themselves. Nothing changes if it cannot be sent."""
+    verdict = await send(connection, draft_id, now, variant=variant)
+    if verdict.what == "done" and verdict.draft:
+        await replies.set_mode(connection, verdict.draft.dialog_id, "auto", settings, now)
+    return verdict
+
+
+async def distrust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime) -> Verdict:
+    """ "Stop auto here": this draft's contact is on approve from now on; answers that have not begun become cards."""
+    draft = await _known(connection, draft_id)
+    if draft is None:
+        return Verdict("unknown")
+    await replies.set_mode(connection, draft.dialog_id, "approve", settings, now)
+    fresh = await drafts.get(connection, draft_id)
+    if fresh:
+        await drafts.change(connection, fresh)  # its card loses the button
+    return Verdict("done", fresh)
+
+
+async def take_back(connection: AsyncConnection, draft_id: int, now: datetime) -> Verdict:
+    """Undo an automatic answer, once and while there is time: what has not gone is cancelled, what has is deleted for both sides."""
+    draft = await _known(connection, draft_id)
+    if draft is None:
+        return Verdict("unknown")
+    if draft.state not in ("approved", "sending", "sent") or not await drafts.went_by_itself(connection, draft_id):
+        return Verdict("decided", draft)
+    if draft.undo_until is None or now > draft.undo_until:
+        return Verdict("late", draft)
+    await drafts.decide(connection, draft, "undo", now)
+    await drafts.change(connection, draft, state="rejected", reason=UNDONE, settled_at=now, undo_until=None)
+    await sending.retract(connection, draft, now)
+    return Verdict("done", draft)
+
+
+async def show_card_again(connection: AsyncConnection, draft_id: int) -> Verdict:
+    """[No]: the card goes back to its own buttons."""
+    draft = await _known(connection, draft_id)
+    if draft:
+        await drafts.change(connection, draft)
+    return Verdict("done", draft) if draft else Verdict("unknown")
 
 
 async def approve_own(connection: AsyncConnection, draft: Draft, now: datetime) -> bool:
@@ -140,9 +189,15 @@ def to_bubbles(lines: list[str]) -> list[str]:
     return [piece for line in lines for piece in pieces(line, MAX_BUBBLE)]
 
 
+async def _known(connection: AsyncConnection, draft_id: int) -> Draft | None:
+    """The draft, if the owner may know of it: a shadow draft is never shown, so nothing can be done with it."""
+    draft = await drafts.get(connection, draft_id)
+    return None if draft is None or draft.mode == "shadow" else draft
+
+
 async def _open(connection: AsyncConnection, draft_id: int, variant: int | None) -> tuple[Draft | None, Verdict | None]:
     """The draft if it can be decided on, else why not."""
-    draft = await drafts.get(connection, draft_id)
+    draft = await _known(connection, draft_id)
     if draft is None:
         return None, Verdict("unknown")
     if draft.state != "pending":
@@ -156,6 +211,7 @@ async def _approve(connection: AsyncConnection, draft: Draft, bubbles: list[str]
     await drafts.decide(connection, draft, "edit" if edited else "send", now, final_text=join_bubbles(bubbles))
     await drafts.change(connection, draft, state="edited" if edited else "approved", settled_at=now, another_due_at=None)
     await prompts.close(connection, draft.id, now)
+    await outbox.forget_cancelled(connection, draft.id)
     await outbox.add(connection, draft, bubbles)
     return Verdict("done", draft)
 

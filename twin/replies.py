@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import modes
+from twin import modes, silence
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, prompts
 from twin.store.dialogs import Dialog, Mode
@@ -91,11 +91,25 @@ async def supersede(connection: AsyncConnection, channel: str, dialog_id: int, r
 
 
 async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None, settings: Settings, now: datetime) -> None:
-    """`off` and `shadow` also withdraw what waits for the owner; `off` what is due as well."""
+    """Set it, and withdraw what it forbids. None: the default."""
     await dialogs.set_mode(connection, dialog_id, mode)
-    chosen = await modes.effective(connection, await dialogs.get(connection, dialog_id), settings)
-    for channel in CHANNELS if chosen in ("off", "shadow") else ():
-        if chosen == "off":
+    await _follow_mode(connection, dialog_id, mode or await modes.default(connection, settings), now)
+
+
+async def set_default_mode(connection: AsyncConnection, mode: Mode, now: datetime) -> None:
+    """The mode of everyone for whom none is set; withdraws what it forbids."""
+    await modes.put_default(connection, mode)
+    for dialog in await dialogs.find(connection):
+        if dialog.mode is None and not dialog.excluded:  # the owner's own chat with the twin has no mode
+            await _follow_mode(connection, dialog.dialog_id, mode, now)
+
+
+async def _follow_mode(connection: AsyncConnection, dialog_id: int, mode: Mode, now: datetime) -> None:
+    """Without `auto` nothing that nobody has looked at goes out; `off` and `shadow` withdraw what is pending, `off` what is due as well."""
+    if mode != "auto":
+        await silence.hold(connection, silence.SWITCHED, dialog_id=dialog_id)
+    for channel in CHANNELS if mode in ("off", "shadow") else ():
+        if mode == "off":
             await due.drop(connection, channel, dialog_id)
         await supersede(connection, channel, dialog_id, SWITCHED_OFF, now)
 

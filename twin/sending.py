@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.settings import Settings
 from twin.store import dialogs, drafts, messages, notices, outbox
+from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message
 
@@ -78,6 +79,17 @@ async def fail(connection: AsyncConnection, bubble: Bubble, why: str, settings: 
     await _settle(connection, bubble.draft_id, "failed", why, now)
     if bubble.dialog_id != settings.owner.id:
         await notices.add(connection, f"Draft {bubble.draft_id} could not be sent to {await _name(connection, bubble)}: {why}.", now)
+
+
+async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> int:
+    """Take an answer back: what waits is cancelled, what was sent is to be deleted. Returns how many are to be deleted."""
+    bubbles = await outbox.of_draft(connection, draft.id)
+    for bubble in bubbles:
+        if bubble.state == "waiting":
+            await outbox.move(connection, bubble, "cancelled")
+        elif bubble.state == "sent":
+            await outbox.move(connection, bubble, "retracting", not_before_at=now)
+    return sum(bubble.state == "sent" for bubble in bubbles)
 
 
 async def recover(connection: AsyncConnection, settings: Settings, now: datetime) -> int:

@@ -1,6 +1,7 @@
 """Silence: nothing goes out. Everywhere from /pause to /resume; in one dialog for a while after the owner has written there himself.
 
-Messages are kept all the same. What waited is drafted when the silence ends, if it still is the newest.
+Messages are kept all the same. What waited is drafted when the silence ends, if it still is the newest. What the owner approved
+waits and goes then; an automatic answer that has not begun becomes a card, because nobody has looked at it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store import dialogs, facts
+from twin.store import dialogs, drafts, facts, outbox
 
 FACT = "silence"
+PAUSED = "paused"  # the flag of an automatic answer that /pause held back
+SWITCHED = "switched"  # ... that a change of the contact's mode held back
 
 
 async def since(connection: AsyncConnection) -> datetime | None:
@@ -25,6 +28,8 @@ async def begin(connection: AsyncConnection, now: datetime) -> bool:
     if await since(connection):
         return False
     await facts.put(connection, FACT, {"since": now.isoformat()})
+    await hold(connection, PAUSED)
+    await drafts.show_again(connection)
     return True
 
 
@@ -33,7 +38,24 @@ async def end(connection: AsyncConnection) -> bool:
     if not await since(connection):
         return False
     await facts.forget(connection, FACT)
+    await drafts.show_again(connection)
     return True
+
+
+async def hold(connection: AsyncConnection, flag: str, *, dialog_id: int | None = None) -> list[int]:
+    """Turn automatic answers of which no bubble was tried yet back into cards, with this flag; returns their draft ids.
+
+    One that has begun goes on: half an answer is worse than a whole one, and the owner can take it back."""
+    held = []
+    for draft in await drafts.going_by_itself(connection, dialog_id):
+        bubbles = await outbox.of_draft(connection, draft.id)
+        if bubbles and all(bubble.state == "waiting" and bubble.tried_at is None for bubble in bubbles):
+            for bubble in bubbles:
+                await outbox.move(connection, bubble, "cancelled")
+            flags = [*draft.flags, *([] if flag in draft.flags else [flag])]
+            await drafts.change(connection, draft, state="pending", flags=flags, settled_at=None, undo_until=None)
+            held.append(draft.id)
+    return held
 
 
 async def until(connection: AsyncConnection, dialog_id: int, now: datetime) -> datetime | None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 from aiogram import Bot, F, Router
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import BotCommand, BotCommandScopeChat, Message
 
 from bot import reports
+from bot.buttons import silence_keyboard
 from bot.context import Twin, utc_now
 from bot.handlers.taps import refusal
+from bot.reports import Reach
 from bot.run_card import glance
 from bot.schedule import local_zone
 from bot.telegram import quietly
 from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
-from twin import decisions
+from twin import decisions, modes, silence
 from twin.decisions import Verdict
 from twin.errors import TwinError
 from twin.nights import lives
 from twin.drafting import OUTAGE
-from twin.store import adapters, dialogs, drafts, facts, overview, runs
+from twin.store import adapters, connections, dialogs, drafts, facts, overview, runs
 
 log = structlog.get_logger()
 STOPPED = {
@@ -67,17 +71,26 @@ async def on_status(message: Message, twin: Twin) -> None:
         active = await adapters.active(connection)
         outage = await facts.get(connection, OUTAGE)
         newest = await runs.newest(connection)
-    now = utc_now()
+        now = utc_now()
+        ways = Reach(
+            connection=await connections.current(connection),
+            live=twin.settings.telegram.live,
+            silent_since=await silence.since(connection),
+            automatic=await modes.automatic_since(connection, now - timedelta(days=1)),
+            auto=twin.settings.auto,
+        )
+        default_mode = await modes.default(connection, twin.settings)
     text = reports.status(
         state,
-        default_mode=twin.settings.bot.default_mode,
+        ways=ways,
+        default_mode=default_mode,
         adapter=active.name if active else None,
         outage=outage,
         going_on=glance(newest) if newest and lives(newest, now) else None,
         next_night=twin.retraining.clock().next(now).astimezone(local_zone()),
         now=now,
     )
-    await message.answer(**text.as_kwargs())
+    await message.answer(**text.as_kwargs(), reply_markup=silence_keyboard(begin=ways.silent_since is None))
 
 
 async def on_adapters(message: Message, twin: Twin) -> None:

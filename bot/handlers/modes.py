@@ -1,39 +1,29 @@
-"""/mode: who gets drafts. A keyboard of contacts, or one line: /mode @name off."""
+"""/mode: how each contact is answered, and everyone for whom nothing is set. A keyboard, or one line: /mode @name auto."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from aiogram import F, Router
 from aiogram.filters import Command, CommandObject
-from aiogram.filters.callback_data import CallbackData
-from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
-from aiogram.utils.formatting import Bold, Text
+from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
+from aiogram.utils.formatting import Text
 
-from bot.cards import shown_name
+from bot import mode_menu
 from bot.context import Twin, utc_now
+from bot.mode_menu import DEFAULT, ModeTap
 from bot.telegram import quietly
-from twin import replies
+from twin import modes, replies
+from twin.modes import MODES
 from twin.store import dialogs
 from twin.store.dialogs import Dialog, Mode
-from twin.utf16 import cut
 
 log = structlog.get_logger()
-PAGE = 8
-NOW = ("off", "approve")
-LATER = ("shadow", "auto")
-DEFAULT = "default"
-USAGE = "Write /mode for a list, or /mode @name off, /mode @name approve, /mode @name default. An id does as well as a name."
-
-
-class ModeTap(CallbackData, prefix="m"):
-    """`show` a page of contacts (dialog_id 0) or one contact; `set` the mode of one."""
-
-    action: str
-    dialog_id: int = 0
-    page: int = 0
-    mode: str = ""
+USAGE = (
+    "Write /mode for a list, or /mode @name auto; off, shadow, approve and default do as well. "
+    "An id does as well as a name; /mode default approve is for everyone else."
+)
 
 
 async def on_mode(message: Message, command: CommandObject, twin: Twin) -> None:
@@ -42,13 +32,14 @@ async def on_mode(message: Message, command: CommandObject, twin: Twin) -> None:
         text, keyboard = await _list(twin, 0)
         await message.answer(**text.as_kwargs(), reply_markup=keyboard)
         return
-    mode = words[-1].lower()
-    if len(words) < 2 or mode not in (*NOW, *LATER, DEFAULT):
+    mode, who = words[-1].lower(), " ".join(words[:-1])
+    if not who or mode not in (*MODES, DEFAULT) or (who.lower() == DEFAULT and mode == DEFAULT):
         await message.answer(USAGE)
-    elif mode in LATER:
-        await message.answer(f"The mode {mode} comes with a later version; off and approve work now.")
+    elif who.lower() == DEFAULT:
+        text, keyboard = mode_menu.ask_default(cast(Mode, mode))
+        await message.answer(**text.as_kwargs(), reply_markup=keyboard)
     else:
-        found = _find(await _contacts(twin), " ".join(words[:-1]))
+        found = _find(await _contacts(twin), who)
         if len(found) != 1:
             await message.answer("Several contacts have this name; use the id." if found else "I know no such contact. /mode lists them.")
         else:
@@ -57,13 +48,37 @@ async def on_mode(message: Message, command: CommandObject, twin: Twin) -> None:
 
 
 async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, twin: Twin) -> None:
-    if callback_data.action == "set" and callback_data.mode in (*NOW, DEFAULT):
-        await _set(twin, callback_data.dialog_id, callback_data.mode)
-    shown = next((d for d in await _contacts(twin) if d.dialog_id == callback_data.dialog_id), None)
-    text, keyboard = _one(shown, twin, callback_data.page) if shown else await _list(twin, callback_data.page)
+    tap = callback_data
+    contact = next((d for d in await _contacts(twin) if d.dialog_id == tap.dialog_id), None)
+    if tap.action == "set" and contact and tap.mode in (*MODES, DEFAULT):
+        await _set(twin, contact.dialog_id, tap.mode)
+    if tap.action == "sure" and tap.mode in MODES:
+        await _set_default(twin, tap.mode)
+    text, keyboard = await _page(twin, tap, contact)
     await quietly(callback.answer(), "tap.unanswered")
     if isinstance(callback.message, Message):
         await quietly(callback.message.edit_text(**text.as_kwargs(), reply_markup=keyboard), "modes.not_shown")
+
+
+async def _page(twin: Twin, tap: ModeTap, contact: Dialog | None) -> tuple[Text, InlineKeyboardMarkup | None]:
+    """What the menu shows after a tap."""
+    if tap.action == "ask" and tap.mode in MODES:
+        return mode_menu.ask_default(tap.mode)
+    async with twin.store.connect() as connection:
+        default = await modes.default(connection, twin.settings)
+        if tap.action in ("default", "sure"):
+            return mode_menu.everyone(default)
+        if contact:
+            fresh = await dialogs.get(connection, contact.dialog_id)
+            figures = await modes.figures(connection, contact.dialog_id, utc_now())
+            return mode_menu.one(fresh or contact, default, figures, tap.page)
+    return await _list(twin, tap.page)
+
+
+async def _list(twin: Twin, page: int) -> tuple[Text, InlineKeyboardMarkup | None]:
+    contacts = await _contacts(twin)
+    async with twin.store.connect() as connection:
+        return mode_menu.contacts(contacts, await modes.default(connection, twin.settings), page)
 
 
 async def _set(twin: Twin, dialog_id: int, mode: str) -> None:
@@ -71,6 +86,13 @@ async def _set(twin: Twin, dialog_id: int, mode: str) -> None:
     async with twin.store.begin() as connection:
         await replies.set_mode(connection, dialog_id, chosen, twin.settings, utc_now())
     log.info("mode.set", dialog_id=dialog_id, mode=mode)
+    twin.bells.ring()
+
+
+async def _set_default(twin: Twin, mode: Mode) -> None:
+    async with twin.store.begin() as connection:
+        await replies.set_default_mode(connection, mode, utc_now())
+    log.info("mode.default_set", mode=mode)
     twin.bells.ring()
 
 
@@ -88,44 +110,8 @@ def _find(contacts: list[Dialog], wanted: str) -> list[Dialog]:
     return [d for d in contacts if d.name.casefold() == wanted.casefold()]
 
 
-async def _list(twin: Twin, page: int) -> tuple[Text, InlineKeyboardMarkup | None]:
-    contacts = await _contacts(twin)
-    if not contacts:
-        return Text("Nobody has written yet."), None
-    pages = (len(contacts) + PAGE - 1) // PAGE
-    page = min(max(page, 0), pages - 1)
-    rows = [
-        [_button(f"{shown_name(d.name)} · {_mode(d, twin)}", action="show", dialog_id=d.dialog_id, page=page)]
-        for d in contacts[page * PAGE : (page + 1) * PAGE]
-    ]
-    turning = [_button("‹ Back", action="show", page=page - 1)] if page else []
-    turning += [_button("More ›", action="show", page=page + 1)] if page < pages - 1 else []
-    return Text(Bold("Who gets drafts"), "\nTap a contact to change it."), InlineKeyboardMarkup(
-        inline_keyboard=[*rows, turning] if turning else rows
-    )
-
-
-def _one(dialog: Dialog, twin: Twin, page: int) -> tuple[Text, InlineKeyboardMarkup]:
-    current = dialog.mode or DEFAULT
-    names = {"off": "Off", "approve": "Approve", DEFAULT: f"Default ({twin.settings.bot.default_mode})"}
-    row = [
-        _button(f"✓ {name}" if mode == current else name, action="set", dialog_id=dialog.dialog_id, mode=mode, page=page)
-        for mode, name in names.items()
-    ]
-    text = Text(Bold(shown_name(dialog.name)), "\nOff: no drafts. Approve: every answer waits for your tap.")
-    return text, InlineKeyboardMarkup(inline_keyboard=[row, [_button("‹ All contacts", action="show", page=page)]])
-
-
-def _mode(dialog: Dialog, twin: Twin) -> str:
-    return dialog.mode or twin.settings.bot.default_mode
-
-
-def _button(text: str, **tap: Any) -> InlineKeyboardButton:
-    return InlineKeyboardButton(text=cut(text, 60), callback_data=ModeTap(**tap).pack())
-
-
 def setup() -> Router:
     router = Router(name="modes")
-    router.message.register(on_mode, Command("mode"), ~F.forward_origin)
+    router.message.register(on_mode, Command("mode"), ~F.forward_origin, ~F.via_bot)
     router.callback_query.register(on_mode_tap, ModeTap.filter())
     return router

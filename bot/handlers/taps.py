@@ -8,7 +8,8 @@ from aiogram.types import CallbackQuery, ForceReply, Message
 from aiogram.utils.formatting import Bold, Code, Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.cards import MAX_TEXT, DoubtTap, Tap, shown_name
+from bot.buttons import DoubtTap, Tap, sure
+from bot.cards import MAX_TEXT, shown_name
 from bot.context import Twin, utc_now
 from bot.telegram import quietly
 from twin import decisions, sending
@@ -19,7 +20,18 @@ from twin.turns import split_bubbles
 from twin.utf16 import cut
 
 log = structlog.get_logger()
-TOASTS = {"send": "On its way", "another": "Writing another …", "skip": "Skipped", "undo": "It is back", "edit": ""}
+TOASTS = {
+    "send": "On its way",
+    "another": "Writing another …",
+    "shorter": "Writing a shorter one …",
+    "warmer": "Writing a warmer one …",
+    "skip": "Skipped",
+    "undo": "It is back",
+    "auto": "Answers to this contact would go without your tap. Sure?",
+    "trust": "On its way, and by itself from now on",
+    "back": "Taking it back",
+    "stop": "From now on you decide here",
+}
 
 
 async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Twin) -> None:
@@ -31,10 +43,18 @@ async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Tw
     log.info("card.tapped", action=callback_data.action, draft_id=callback_data.draft_id, outcome=verdict.what)
     toast = TOASTS.get(callback_data.action, "") if verdict.what == "done" else refusal(verdict)
     await quietly(callback.answer(toast), "tap.unanswered")
-    if verdict.what == "done" and callback_data.action == "edit" and verdict.draft:
-        await ask_for_words(bot, twin, verdict.draft)
+    if verdict.what == "done" and verdict.draft:
+        await _ask(callback, callback_data.action, bot, twin, verdict.draft)
     await _retire_double(callback, verdict.draft)
     twin.bells.ring()
+
+
+async def _ask(callback: CallbackQuery, action: str, bot: Bot, twin: Twin, draft: Draft) -> None:
+    """What needs one more word of the owner: the text of an edit, or whether answers may go by themselves."""
+    if action == "edit":
+        await ask_for_words(bot, twin, draft)
+    elif action == "auto" and isinstance(callback.message, Message):
+        await quietly(callback.message.edit_reply_markup(reply_markup=sure(draft)), "keyboard.kept")
 
 
 async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin) -> None:
@@ -79,10 +99,13 @@ def refusal(verdict: Verdict) -> str:
             return "The draft has changed. Look at its card again."
         case "wordless":
             return "There are no words to send."
+        case "late":
+            return "It is too late to take it back here. You can delete it in the chat."
         case "exhausted":
             return "No more variants for this one."
         case "decided" if draft:
             said = {"rejected": "skipped", "approved": "on its way", "edited": "on its way", "sending": "on its way"}
+            said |= {"rejected": "taken back"} if draft.reason == decisions.UNDONE else {}
             reason = f" ({draft.reason})" if draft.state == "expired" and draft.reason else ""
             return f"Draft {draft.id} is {said.get(draft.state, draft.state)} already{reason}."
         case _:
@@ -94,14 +117,22 @@ async def _decide(connection: AsyncConnection, tap: Tap, twin: Twin) -> Verdict:
     match tap.action:
         case "send":
             return await decisions.send(connection, tap.draft_id, now, variant=tap.variant)
-        case "edit":
-            return await decisions.begin_edit(connection, tap.draft_id, variant=tap.variant)
-        case "another":
-            return await decisions.another(connection, tap.draft_id, twin.settings, now, variant=tap.variant)
+        case "edit" | "auto":
+            return await decisions.look(connection, tap.draft_id, variant=tap.variant)
+        case "another" | "shorter" | "warmer" as wish:
+            return await decisions.another(connection, tap.draft_id, twin.settings, now, variant=tap.variant, wish=wish)
         case "skip":
             return await decisions.skip(connection, tap.draft_id, now, variant=tap.variant)
         case "undo":
             return await decisions.undo(connection, tap.draft_id, twin.settings, now)
+        case "trust":
+            return await decisions.trust(connection, tap.draft_id, twin.settings, now, variant=tap.variant)
+        case "no":
+            return await decisions.show_card_again(connection, tap.draft_id)
+        case "back":
+            return await decisions.take_back(connection, tap.draft_id, now)
+        case "stop":
+            return await decisions.distrust(connection, tap.draft_id, twin.settings, now)
         case _:
             return Verdict("unknown")
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from aiogram.types import InlineKeyboardMarkup
 
-from bot.cards import CardView, DoubtTap, Tap, doubt_keyboard, newest_words, render, shown_name
-from bot.handlers.modes import ModeTap
+from bot.buttons import DoubtTap, SilenceTap, Tap, doubt_keyboard
+from bot.cards import CardView, newest_words, render, shown_name
+from bot.mode_menu import ModeTap
 from twin.drafting import MAX_DRAFT, fit_draft
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
@@ -19,7 +20,7 @@ NOW = datetime(2026, 11, 21, 4, tzinfo=UTC)
 DRAFT = Draft(
     id=12, channel="bot", dialog_id=7, answers_message_id=3, text="not much\nyou?", adapter="ada-3", mean_logprob=-1.0, state="pending",
     variant=1, author="twin", reason=None, another_due_at=None, card_message_id=None, revision=1, shown_revision=0, created_at=NOW,
-    settled_at=None,
+    settled_at=None, mode="approve", intent="reply", flags=[], wish=None, undo_until=None,
 )  # fmt: skip
 FAMILY, FLAG, ARABIC, ZALGO = "👨‍👩‍👧‍👦", "🏳️‍🌈", "مرحبا كيف حالك ", "z̷̧̛͈͙̦̿͐̑"
 
@@ -27,6 +28,10 @@ FAMILY, FLAG, ARABIC, ZALGO = "👨‍👩‍👧‍👦", "🏳️‍🌈", "م
 def view(*words: str, **draft: Any) -> CardView:
     said = [Message("bot", 7, i + 1, False, NOW, text) for i, text in enumerate(words or ("hey",))]
     return CardView(replace(DRAFT, **draft), "Ada", said, [], False, 3)
+
+
+def bubble(text: str, state: str, *, position: int = 0) -> Bubble:
+    return Bubble(position + 1, 12, "bot", 7, position, text, 1, state, None, None, None, None, None, None)  # type: ignore[arg-type]
 
 
 def buttons(keyboard: InlineKeyboardMarkup | None) -> list[str]:
@@ -41,7 +46,9 @@ def entities(content: dict[str, Any]) -> dict[str, str]:
 
 def test_a_card_reads_from_top_to_bottom() -> None:
     content = render(view("hey", "what are you up to?", variant=2)).content()
-    assert content["text"] == ("Ada\nhey\nwhat are you up to?\nDraft:\n• not much\n• you?\n\nDraft 12 · adapter ada-3 · variant 2 of 3")
+    assert content["text"] == (
+        "Ada · to the bot\nhey\nwhat are you up to?\nDraft:\n• not much\n• you?\n\nDraft 12 · adapter ada-3 · variant 2 of 3"
+    )
     assert content["parse_mode"] is None
     assert entities(content)["blockquote"] == "hey\nwhat are you up to?"
     assert entities(content)["italic"] == "Draft 12 · adapter ada-3 · variant 2 of 3"
@@ -52,9 +59,7 @@ def test_a_card_reads_from_top_to_bottom() -> None:
 @pytest.mark.parametrize("text", ["y" * 9000, FAMILY * 900, ARABIC * 500, "a\n" * 4000, ""])
 @pytest.mark.parametrize("state", ["pending", "sent", "failed"])
 def test_a_card_fits_whatever_it_holds(words: str, text: str, state: str) -> None:
-    sent = [
-        Bubble(i, 12, "bot", 7, i, piece, 1, "sent", None, None, None) for i, piece in enumerate([text] if text and state == "sent" else [])
-    ]
+    sent = [bubble(text, "sent")] if text and state == "sent" else []
     shown = replace(view(words, "and the newest", text=fit_draft(text), state=state, reason=ARABIC * 20), name=FAMILY * 60, sent=sent)
     content = render(shown).content()
     assert 0 < length(content["text"]) <= 4096
@@ -89,11 +94,11 @@ def test_the_newest_words_are_kept_even_if_they_must_be_cut() -> None:
 @pytest.mark.parametrize(
     ("draft", "labels", "said"),
     [
-        ({}, ["Send", "Edit", "Another", "Skip"], "Draft:"),
-        ({"text": ""}, ["Edit", "Another", "Skip"], "No words came."),
-        ({"variant": 3}, ["Send", "Edit", "Skip"], "variant 3 of 3"),
-        ({"another_due_at": NOW}, ["Send", "Edit", "Skip"], "writing another"),
-        ({"author": "owner"}, ["Send", "Edit", "Another", "Skip"], "Your words, not sent yet:"),
+        ({}, ["Send", "Edit", "Skip", "Another", "Shorter", "Warmer", "Auto from now on"], "Draft:"),
+        ({"text": ""}, ["Edit", "Skip", "Another"], "No words came."),
+        ({"variant": 3}, ["Send", "Edit", "Skip", "Auto from now on"], "variant 3 of 3"),
+        ({"another_due_at": NOW}, ["Send", "Edit", "Skip", "Auto from now on"], "writing another"),
+        ({"author": "owner"}, ["Send", "Edit", "Skip", "Another", "Shorter", "Warmer", "Auto from now on"], "Your words, not sent yet:"),
         ({"state": "approved"}, [], "Sending:"),
         ({"state": "sent"}, [], "Sent:"),
         ({"state": "failed", "reason": "they have blocked the bot"}, [], "Not sent, they have blocked the bot:"),
@@ -125,7 +130,8 @@ def test_callback_data_fits_64_bytes_at_its_longest() -> None:
     packed = [
         Tap(action="another", draft_id=longest, variant=9).pack(),
         DoubtTap(outbox_id=longest, arrived=True).pack(),
-        ModeTap(action="show", dialog_id=longest, page=999, mode="approve").pack(),
+        ModeTap(action="default", dialog_id=longest, page=999, mode="approve").pack(),
+        SilenceTap(begin=False).pack(),
     ]
     assert max(len(data.encode()) for data in packed) <= 64
     assert buttons(doubt_keyboard(1)) == ["Send again", "It arrived"]

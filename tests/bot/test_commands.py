@@ -118,11 +118,11 @@ async def test_a_mode_is_set_by_name_by_id_and_by_keyboard(tmp_path: Path) -> No
         await scene.hear("Ada Lovelace: default.")
         assert await _mode(scene) is None
         scene.says("/mode")
-        menu = await scene.hear("Who gets drafts")
-        assert labels(menu) == ["Ada Lovelace · approve"]
+        menu = await scene.hear("How contacts are answered")
+        assert labels(menu) == ["Ada Lovelace · approve", "Everyone else · approve"]
         scene.tap(menu, "Ada Lovelace · approve")
         await until(lambda: "Off" in labels(menu))
-        assert labels(menu) == ["Off", "Approve", "✓ Default (approve)", "‹ All contacts"]
+        assert labels(menu) == ["Off", "Shadow", "Approve", "Auto", "✓ Default (approve)", "‹ All contacts"]
         scene.tap(menu, "Off")
         await until(lambda: "✓ Off" in labels(menu))
         assert await _mode(scene) == "off"
@@ -135,12 +135,11 @@ async def _mode(scene: Scene) -> str | None:
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("/mode @ada auto", "The mode auto comes with a later version; off and approve work now."),
-        ("/mode @ada shadow", "The mode shadow comes with a later version; off and approve work now."),
         ("/mode @nobody off", "I know no such contact. /mode lists them."),
         ("/mode @ada", "Write /mode for a list"),
         ("/mode off", "Write /mode for a list"),
         ("/nonsense", "I do not know this command. /help lists what I know."),
+        ("/mode default", "Write /mode for a list"),
         ("/help", "I write drafts in your voice"),
         ("/start", "I write drafts in your voice"),
         ("/cancel", "There is nothing to cancel."),
@@ -162,11 +161,11 @@ async def test_many_contacts_are_shown_in_pages(tmp_path: Path) -> None:
             scene.writes("hi", sender=1000 + i)
         await scene.idle()
         scene.says("/mode")
-        menu = await scene.hear("Who gets drafts")
+        menu = await scene.hear("How contacts are answered")
         assert labels(menu)[-1] == "More ›"
         scene.tap(menu, "More ›")
         await until(lambda: "‹ Back" in labels(menu))
         scene.tap(menu, "More ›")
         await until(lambda: labels(menu)[-1] == "‹ Back")
-        assert len(labels(menu)) == 4
+        assert len(labels(menu)) == 5
         assert all(len(data_of(menu, label).encode()) <= 64 for label in labels(menu))

@@ -81,7 +81,7 @@ async def test_strangers_taps_have_no_effect(tmp_path: Path) -> None:
         scene.writes("hello")
         card = await scene.card("hello")
         scene.says("/mode")
-        modes = await scene.hear("Who gets drafts")
+        modes = await scene.hear("How contacts are answered")
         await scene.idle()
         before, seen = await _state(scene), scene.seen_by(OWNER)
         data = [b["callback_data"] for m in (card, modes) for row in m.reply_markup["inline_keyboard"] for b in row]  # type: ignore[index]
@@ -115,7 +115,7 @@ async def test_forged_taps_of_the_owner_do_nothing_but_say_so(tmp_path: Path) ->
         card = await scene.card("hello")
         await scene.idle()
         before = await _state(scene)
-        for forged in ("d:send:99:1", "d:dance:1:1", "d:send:1:7", "o:55:1", "m:set:201:0:auto", "m:set:999:0:off", "zzz", "d:send"):
+        for forged in ("d:send:99:1", "d:dance:1:1", "d:send:1:7", "o:55:1", "m:set:201:0:loud", "m:set:999:0:off", "zzz", "d:send"):
             scene.api.push_update(BOT, "callback_query", _press(OWNER, OWNER, card, forged))
         await scene.idle()
         assert await _state(scene) == before

@@ -15,7 +15,7 @@ async def test_a_message_becomes_a_card_and_send_delivers_its_bubbles(tmp_path: 
         scene.engine.queue = ["not much\nyou?"]
         scene.writes("hey, what are you up to tonight?")
         card = await scene.card("hey, what")
-        assert labels(card) == ["Send", "Edit", "Another", "Skip"]
+        assert labels(card) == ["Send", "Edit", "Skip", "Another", "Shorter", "Warmer", "Auto from now on"]
         assert "Ada Lovelace" in card.text
         assert "• not much\n• you?" in card.text
         assert scene.seen_by(ADA) == []
@@ -114,7 +114,7 @@ async def test_another_puts_new_words_into_the_same_card_up_to_the_limit(tmp_pat
         assert "answer 1" not in card.text
         scene.tap(card, "Another")
         await until(lambda: "answer 3" in card.text)
-        assert labels(card) == ["Send", "Edit", "Skip"]
+        assert labels(card) == ["Send", "Edit", "Skip", "Auto from now on"]
         scene.tap(card, "Send")
         await scene.hear("answer 3", account=ADA)
         actions = [(row["action"], row["draft_text"]) for row in await scene.rows("decisions")]
@@ -273,7 +273,7 @@ async def test_no_words_are_tried_again_and_then_left_to_the_owner(tmp_path: Pat
         scene.engine.queue = ["", " \n "]
         scene.writes("hm")
         card = await scene.card("No words came.")
-        assert labels(card) == ["Edit", "Another", "Skip"]
+        assert labels(card) == ["Edit", "Skip", "Another"]
         scene.says("/approve")
         await scene.hear("There are no words to send.")
         scene.tap(card, "Another")
@@ -318,7 +318,7 @@ async def test_a_prompt_that_the_engine_refuses_does_not_hold_up_the_others(tmp_
             scene.writes(f"question {i}", sender=BEN)
             await until(lambda i=i: scene.cards(f"question {i}"))
         card = await scene.card("The engine refused the prompt.")
-        assert labels(card) == ["Edit", "Another", "Skip"]
+        assert labels(card) == ["Edit", "Skip", "Another"]
 
 
 async def test_a_bug_in_the_engine_is_an_outage_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

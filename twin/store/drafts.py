@@ -123,6 +123,39 @@ async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id
     await connection.execute(update(drafts).where(drafts.c.id == draft_id).values(values))
 
 
+async def show_again(connection: AsyncConnection) -> None:
+    """The cards of everything that waits for the owner or is about to go have to change."""
+    open_ones = drafts.c.state.in_(("pending", "approved", "edited"))
+    await connection.execute(update(drafts).where(open_ones).values(revision=drafts.c.revision + 1))
+
+
+async def going_by_itself(connection: AsyncConnection, dialog_id: int | None = None) -> list[Draft]:
+    """Approved by the twin itself and not begun, oldest first."""
+    automatic = select(decisions.c.draft_id).where(decisions.c.action == "auto")
+    query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.id.in_(automatic)).order_by(drafts.c.id)
+    rows = await connection.execute(query if dialog_id is None else query.where(drafts.c.dialog_id == dialog_id))
+    return [draft for draft in map(_draft, rows) if await went_by_itself(connection, draft.id)]
+
+
+async def went_by_itself(connection: AsyncConnection, draft_id: int) -> bool:
+    """Whether it was the twin and not the owner who let it go out."""
+    settling = [action for action, _, _ in await decided(connection, draft_id) if action in ("send", "edit", "auto")]
+    return settling[-1:] == ["auto"]
+
+
+async def next_undo_end(connection: AsyncConnection) -> datetime | None:
+    """When the next automatic answer can no longer be taken back."""
+    return (
+        await connection.execute(select(drafts.c.undo_until).order_by(drafts.c.undo_until).where(drafts.c.undo_until.is_not(None)).limit(1))
+    ).scalar()
+
+
+async def end_undo(connection: AsyncConnection, now: datetime) -> None:
+    """Cards of answers that can no longer be taken back lose [Undo]."""
+    over = update(drafts).where(drafts.c.undo_until < now)
+    await connection.execute(over.values(undo_until=None, revision=drafts.c.revision + 1))
+
+
 async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:
     """The pending drafts for which another variant is due, first due first."""
     query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))

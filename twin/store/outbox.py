@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -67,6 +67,11 @@ async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str],
     for row, step in zip(rows, steps, strict=False):
         row |= {"typing_at": step.typing_at, "not_before_at": step.not_before_at}
     await connection.execute(outbox.insert(), rows)
+
+
+async def forget_cancelled(connection: AsyncConnection, draft_id: int) -> None:
+    """What was cancelled of a draft before anything was tried makes room for what goes instead."""
+    await connection.execute(delete(outbox).where(outbox.c.draft_id == draft_id, outbox.c.state == "cancelled"))
 
 
 async def get(connection: AsyncConnection, bubble_id: int) -> Bubble | None:
