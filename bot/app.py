@@ -20,6 +20,8 @@ from bot.drafter import draft
 from bot.guard import FromOwner, guard
 from bot.handlers import commands, contacts, groups, modes, nights, silence, talk, taps
 from bot.housekeeping import keep_house
+from bot.live import Accounts
+from bot.live.live import Live
 from bot.nightwatch import watch
 from bot.poller import poll
 from bot.presence import note_owner
@@ -27,6 +29,7 @@ from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
+from bot.ways.session import SessionWay
 from bot.worker import suspect_first, work
 from twin.errors import SettingsError
 from twin.generator import Generator
@@ -47,23 +50,25 @@ async def run_bot(
     promote: Promote,
     is_training: IsTraining,
     on_ready: OnReady = lambda username: None,
+    accounts: Accounts | None = None,
 ) -> None:
     """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
 
     The caller opens and closes the store and the generator. `retrain(night)`, `rollback()` and `promote(name)` answer with one
     line for the owner, or raise TwinError; `retrain` is cancelled to be stopped. `is_training()` tells whether any process,
-    this one's or another's, holds the training lock.
+    this one's or another's, holds the training lock. `accounts` opens the owner's account for the live session, if one is wanted.
     """
     if settings.owner.id is None:
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
     bells = Bells()
     retraining = Retraining(retrain, store, settings, is_training=is_training, ring=bells.nights.set)
     twin = Twin(settings, store, generator, retraining, rollback, promote, settings.owner.id, bells)
+    live = Live(accounts, store, settings, bells) if accounts else None
     bot = make_bot(settings)
     scheduler = None
     try:
         scheduler = start_schedule(retraining.look, retraining.clock, utc_now)
-        await _run(twin, bot, on_ready)
+        await _run(twin, bot, live, on_ready)
     finally:
         if scheduler:
             scheduler.shutdown(wait=False)
@@ -72,7 +77,7 @@ async def run_bot(
         log.info("bot.stopped")
 
 
-async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
+async def _run(twin: Twin, bot: Bot, live: Live | None, on_ready: OnReady) -> None:
     username = await _meet(bot)
     await commands.set_menu(bot, twin.owner_id)
     dispatcher = make_dispatcher(twin)
@@ -82,10 +87,12 @@ async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
         group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")
         group.create_task(work(twin, bot, dispatcher), name="worker")
         group.create_task(draft(twin, bot), name="drafter")
-        group.create_task(send(twin, bot), name="sender")
+        group.create_task(send(twin, bot, SessionWay(live, twin.store) if live else None), name="sender")
         group.create_task(keep_desk(twin, bot), name="desk")
         group.create_task(keep_house(twin), name="housekeeper")
         group.create_task(watch(twin, bot), name="nightwatch")
+        if live:
+            group.create_task(live.run(), name="live")
         on_ready(username)
 
 

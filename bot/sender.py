@@ -8,6 +8,7 @@ The Bot API has no idempotency key, so a bubble of unknown outcome is never sent
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,8 @@ from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 
 from bot.context import Twin, heard, to_its_end, utc_now
 from bot.telegram import ERRORS, Outcome, Pause, explain, outcome, quietly
+from bot.ways import NotSent
+from bot.ways.session import SessionWay
 from twin import sending
 from twin.store import outbox
 from twin.store.outbox import Bubble
@@ -24,7 +27,7 @@ from twin.store.outbox import Bubble
 log = structlog.get_logger()
 
 
-async def send(twin: Twin, bot: Bot) -> None:
+async def send(twin: Twin, bot: Bot, session: SessionWay | None = None) -> None:
     """For ever."""
     async with twin.store.begin() as connection:
         interrupted = await sending.recover(connection, twin.settings, utc_now())
@@ -40,15 +43,20 @@ async def send(twin: Twin, bot: Bot) -> None:
         if bubble is None or (seconds and seconds > 0):
             await heard(twin.bells.outbox, seconds)
         else:
-            await asyncio.sleep(await to_its_end(_send(twin, bot, bubble, pause)))
+            await asyncio.sleep(await to_its_end(_send(twin, bot, session, bubble, pause)))
 
 
-async def _send(twin: Twin, bot: Bot, bubble: Bubble, pause: Pause) -> float:
+async def _send(twin: Twin, bot: Bot, session: SessionWay | None, bubble: Bubble, pause: Pause) -> float:
     """Send one bubble; returns how long to leave Telegram alone."""
     async with twin.store.begin() as connection:
         begun = await sending.begin(connection, bubble, utc_now())
+        if begun and begun.channel == "account":
+            await outbox.move(connection, begun, "sending", way="session")
+            begun = replace(begun, way="session")
     if begun is None:
         return 0.0
+    if begun.channel == "account" and session:
+        return await _through_session(twin, session, begun, pause)
     try:
         message = await bot.send_message(begun.dialog_id, begun.text)
     except ERRORS as exc:
@@ -62,6 +70,28 @@ async def _send(twin: Twin, bot: Bot, bubble: Bubble, pause: Pause) -> float:
     twin.bells.ring()
     if more:
         await quietly(bot.send_chat_action(begun.dialog_id, "typing"), "typing.refused", chat_id=begun.dialog_id)
+    return 0.0
+
+
+async def _through_session(twin: Twin, session: SessionWay, begun: Bubble, pause: Pause) -> float:
+    try:
+        delivered = await session.send(begun)
+    except NotSent as exc:
+        seconds = exc.seconds or min(60.0, 0.2 * 2.0**pause.failures)
+        pause.failures += 1
+        async with twin.store.begin() as connection:
+            if exc.outcome is Outcome.REFUSED:
+                await sending.fail(connection, begun, exc.why, twin.settings, utc_now())
+            else:
+                await sending.wait(connection, begun, utc_now() + timedelta(seconds=seconds))
+        twin.bells.ring()
+        return 0.0
+    pause.reset()
+    async with twin.store.begin() as connection:
+        await sending.arrived(
+            connection, begun, message_id=delivered.message_id, sent_at=delivered.sent_at, settings=twin.settings, now=utc_now()
+        )
+    twin.bells.ring()
     return 0.0
 
 

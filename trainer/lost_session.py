@@ -28,14 +28,14 @@ async def refuse_if_lost(store: AsyncEngine, settings: Settings) -> None:
         raise RevokedError(lost["why"], mend=SIGN_IN_MEND)
 
 
-async def note(store: AsyncEngine, settings: Settings, error: SessionError, at: datetime) -> None:
-    """Write down that the session is lost, and a notice for the owner the first time."""
+async def note(store: AsyncEngine, settings: Settings, error: SessionError, at: datetime, *, notice: str = "") -> None:
+    """Write down that the session is lost, and a notice for the owner the first time, whoever of its users finds it out."""
     session = _digest(settings)
     async with store.begin() as connection:
         lost = await facts.get(connection, LOST)
         if lost is None or lost["session"] != session:
             await facts.put(connection, LOST, {"session": session, "why": error.what})
-            await notices.add(connection, NOTICE.format(mend=SIGN_IN_MEND), at)
+            await notices.add(connection, notice or NOTICE.format(mend=SIGN_IN_MEND), at)
 
 
 def _digest(settings: Settings) -> str:

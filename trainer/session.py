@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from telethon import TelegramClient
     from telethon.sessions import StringSession
 
+Pushed = Callable[[Any], None]  # is given an object of TL type Updates
 Ask = Callable[[str], Awaitable[str]]  # is told what to ask for, such as "The code that Telegram sent you"
 
 ATTEMPTS = 3
@@ -116,13 +118,13 @@ def _refused_settings(exc: RefusedError) -> Exception:
     return exc
 
 
-async def open_client(settings: Settings, *, sleeps: bool = True) -> TelegramClient:
+async def open_client(settings: Settings, *, sleeps: bool = True, pushed: Pushed | None = None) -> TelegramClient:
     """The owner's client, connected and signed in. The caller disconnects it; `connected` does that by itself.
 
-    Telethon sleeps through short waits without a word; not `sleeps`: each of them is a FloodError.
+    Telethon sleeps through short waits without a word; not `sleeps`: each of them is a FloodError. `pushed`: see `make_client`.
     Raises SessionError if there is no session, RevokedError if Telegram no longer takes it.
     """
-    client = make_client(settings, read_session(settings))
+    client = make_client(settings, read_session(settings), pushed=pushed)
     if not sleeps:
         client.flood_sleep_threshold = 0
     try:
@@ -153,8 +155,12 @@ async def disconnect(client: TelegramClient, settings: Settings) -> None:
         pass  # it is gone either way, and the error that led here matters more
 
 
-def make_client(settings: Settings, session: StringSession) -> TelegramClient:
-    """A client that is not connected yet. Raises SettingsError if settings lack what it needs."""
+def make_client(settings: Settings, session: StringSession, *, pushed: Pushed | None = None) -> TelegramClient:
+    """A client that is not connected yet. Raises SettingsError if settings lack what it needs.
+
+    With `pushed` Telegram sends it what happens, and every push goes there as it came. Such a client tries nothing twice and
+    gives a lost connection up at once: what it was asked for fails then, and is never sent later by itself.
+    """
     from telethon import TelegramClient
 
     telegram = settings.telegram
@@ -164,19 +170,41 @@ def make_client(settings: Settings, session: StringSession) -> TelegramClient:
         raise SettingsError(
             "TWIN_TELEGRAM__API_ID and TWIN_TELEGRAM__API_HASH are not both set.", mend="my.telegram.org gives them to you."
         )
-    return TelegramClient(
+    make = TelegramClient if pushed is None else partial(_listening_client(), pushed)
+    return make(
         session,
         telegram.api_id or 1,  # a server of one's own does not look at them
         telegram.api_hash.get_secret_value() if telegram.api_hash else "none",
         device_model="Telegram Twin",
-        receive_updates=False,  # history is read by watermark; Telethon's own update state loses messages on kill -9
-        connection_retries=None,  # as long as a call may take; a number gives up at once when retries are instant
+        receive_updates=pushed is not None,  # history is read by watermark; Telethon's own update state loses messages on kill -9
+        connection_retries=None if pushed is None else 0,  # None: as long as a call may take
         retry_delay=1,
-        request_retries=3,
+        auto_reconnect=pushed is None,
+        request_retries=3 if pushed is None else 0,
         raise_last_call_error=True,
         # A sleep must end within the call it is part of. With request_retries there may be three of them.
         flood_sleep_threshold=min(telegram.flood_sleep_seconds, int(telegram.call_seconds / 3)),
     )
+
+
+def _listening_client() -> Any:
+    """Telethon's client with the loop that works pushes off replaced.
+
+    Its own one keeps a state of the account in memory and asks for differences by itself whenever a push seems to be missing,
+    for every channel too. Here a push only rings, so it is handed over at once, in whatever order it came.
+    """
+    from telethon import TelegramClient
+
+    class Listening(TelegramClient):  # type: ignore[misc]
+        def __init__(self, pushed: Pushed, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._pushed = pushed
+
+        async def _update_loop(self) -> None:
+            while self.is_connected():
+                self._pushed(await self._updates_queue.get())
+
+    return Listening
 
 
 def _own_server(settings: Settings) -> tuple[str, int]:

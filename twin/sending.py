@@ -96,7 +96,10 @@ async def recover(connection: AsyncConnection, settings: Settings, now: datetime
     """At start-up: what was being sent when the process died has an unknown outcome. Returns how many."""
     interrupted = await outbox.in_state(connection, "sending")
     for bubble in interrupted:
-        await doubt(connection, bubble, settings, now)
+        if bubble.way == "session":
+            await wait(connection, bubble, now)  # its random_id is taken once
+        else:
+            await doubt(connection, bubble, settings, now)
     return len(interrupted)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from bot.app import run_bot
 from bot.context import Twin, utc_now
+from bot.live import Accounts
 from bot.retraining import Retraining
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
@@ -77,6 +78,7 @@ class Scene:
     rolled_back: int = 0
     promoted: list[str] = field(default_factory=list)
     unprovable: Exception | None = None
+    accounts: Accounts | None = None  # how the owner's account is opened, for a live session
     nights: list[Night] = field(default_factory=list)
     retrain_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
@@ -94,6 +96,7 @@ class Scene:
             promote=self._promote,
             is_training=lambda: self.is_training,
             on_ready=lambda _: ready.set(),
+            accounts=self.accounts,
         )
         self._task = asyncio.create_task(run)
         waiting = asyncio.create_task(ready.wait())

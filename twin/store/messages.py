@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store.tables import messages, microseconds
+from twin.store.tables import messages, microseconds, outbox
 from twin.turns import Message
 
 COLUMNS = tuple(getattr(messages.c, name) for name in Message.__dataclass_fields__)
@@ -99,6 +99,31 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int, message
     """One message, marked deleted or not."""
     row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id, message_id)))).one_or_none()
     return _message(row) if row else None
+
+
+async def dialogs_of(connection: AsyncConnection, channel: str, message_ids: Sequence[int]) -> dict[int, list[int]]:
+    """dialog id -> which of these messages are its. The ids of the owner's account are one sequence over all private chats."""
+    found: dict[int, list[int]] = {}
+    for start in range(0, len(message_ids), ROWS_A_STATEMENT):
+        some = messages.c.channel == channel, messages.c.message_id.in_(message_ids[start : start + ROWS_A_STATEMENT])
+        for dialog_id, message_id in await connection.execute(select(messages.c.dialog_id, messages.c.message_id).where(*some)):
+            found.setdefault(dialog_id, []).append(message_id)
+    return found
+
+
+async def last_ids(connection: AsyncConnection, channel: str) -> dict[int, int]:
+    """dialog id -> the highest message id known of it."""
+    query = select(messages.c.dialog_id, func.max(messages.c.message_id)).where(messages.c.channel == channel)
+    return {row[0]: row[1] for row in await connection.execute(query.group_by(messages.c.dialog_id))}
+
+
+async def written_by_hand_after(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
+    """Whether the owner has typed a message of his own here since that one, in Telegram itself."""
+    mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.out, messages.c.kind != "service"
+    # A collection that runs beside a send may have stored it before its outcome was written down.
+    sent = select(outbox.c.sent_message_id).where(outbox.c.channel == channel, outbox.c.sent_message_id.is_not(None))
+    newer = messages.c.message_id > message_id, messages.c.source.in_(("collected", "business")), messages.c.message_id.not_in(sent)
+    return (await connection.execute(select(messages.c.message_id).where(*mine, *newer).limit(1))).first() is not None
 
 
 async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:

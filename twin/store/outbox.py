@@ -107,6 +107,20 @@ async def first(connection: AsyncConnection) -> Bubble | None:
     return _bubble(row) if row else None
 
 
+async def is_recorded(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
+    """Whether this message is a send of ours whose outcome is known."""
+    here = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.sent_message_id == message_id
+    return (await connection.execute(select(outbox.c.id).where(*here).limit(1))).first() is not None
+
+
+async def in_doubt(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Bubble]:
+    """What was tried here and may have arrived, oldest first. A session's send waits for its next try while nobody knows."""
+    tried_before = (outbox.c.state == "waiting") & (outbox.c.way == "session") & outbox.c.tried_at.is_not(None)
+    here = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id
+    unknown = outbox.c.state.in_(("sending", "unheard", "uncertain")) | tried_before
+    return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(*here, unknown).order_by(outbox.c.id))]
+
+
 async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
     """Change the state. False if it is no longer in the state in which `bubble` was read."""
     statement = update(outbox).where(outbox.c.id == bubble.id, outbox.c.state == bubble.state)

@@ -14,6 +14,7 @@ import structlog
 import typer
 
 from twin.cli import children, stages
+from twin.cli.account import live_accounts
 from twin.cli.folder import is_training, open_folder, utc_now
 from twin.cli.following import Follower
 from twin.cli.guard import guarded
@@ -112,6 +113,7 @@ async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
             promote=promote,
             is_training=partial(is_training, settings),
             on_ready=on_ready,
+            accounts=live_accounts(settings, store),
         )
     finally:
         if following:

@@ -1,0 +1,95 @@
+"""What the live session brings from the owner's own chats, as the reply rules see it. Knows no Telegram library.
+
+A difference is applied once, with the state that it leads to, so everything in it is news: a row that is there already was
+brought by somebody else (the nightly collection, a connection) and says nothing about whether it was dealt with.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from twin import replies, sending
+from twin.replies import SUPERSEDED, effective_mode, supersede
+from twin.settings import Settings
+from twin.store import dialogs, drafts, due, messages, outbox
+from twin.store.outbox import Bubble
+from twin.turns import Message
+
+CHANNEL = "account"
+CLOCKS_APART = timedelta(seconds=60)  # Telegram dates a message by its own clock, and cuts the fraction of the second off
+DELETED = "deleted"
+
+
+async def contact_wrote(
+    connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
+) -> bool:
+    """True if a draft is due for it."""
+    if await messages.get(connection, CHANNEL, message.dialog_id, message.message_id) is None:
+        return await replies.receive(connection, message, name=name, username=username, settings=settings, now=now)
+    dialog = await dialogs.get(connection, message.dialog_id)
+    if (dialog and dialog.excluded) or message.kind == "service" or effective_mode(dialog, settings) == "off":
+        return False
+    newest = await drafts.newest(connection, CHANNEL, message.dialog_id)
+    if (newest and newest.answers_message_id >= message.message_id) or await due.get(connection, CHANNEL, message.dialog_id):
+        return False
+    await _draft_again(connection, message.dialog_id, SUPERSEDED, settings, now)
+    return True
+
+
+async def edited(
+    connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
+) -> bool:
+    """True if it is to be drafted again. An edit of what is not in the store is of a message from before the first start: nobody waits
+    for an answer to it."""
+    known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
+    if known is None:
+        return False
+    if not message.out:
+        return await replies.receive_edit(connection, message, name=name, username=username, settings=settings, now=now)
+    if known.text != message.text:
+        await messages.edit(connection, CHANNEL, message.dialog_id, message.message_id, message.text, now)
+    return False
+
+
+async def deleted(connection: AsyncConnection, message_ids: list[int], settings: Settings, now: datetime) -> None:
+    """Follow deletions. What was drafted for words that are gone is withdrawn; what is left of them is drafted for."""
+    for dialog_id, ids in (await messages.dialogs_of(connection, CHANNEL, message_ids)).items():
+        await messages.mark_deleted(connection, CHANNEL, dialog_id, ids, now)
+        answered = await drafts.answered_id(connection, CHANNEL, dialog_id)
+        waits = await drafts.pending(connection, CHANNEL, dialog_id) or await due.get(connection, CHANNEL, dialog_id)
+        if waits and any(message_id > answered for message_id in ids):
+            await _draft_again(connection, dialog_id, DELETED, settings, now)
+
+
+async def is_twins(connection: AsyncConnection, message: Message, settings: Settings, now: datetime) -> bool:
+    """Whether an own message is the twin's doing. One whose outcome was not known is settled by it."""
+    if await outbox.is_recorded(connection, CHANNEL, message.dialog_id, message.message_id):
+        return True
+    for bubble in await outbox.in_doubt(connection, CHANNEL, message.dialog_id):
+        if await could_be(connection, bubble, message):
+            await sending.arrived(connection, bubble, message_id=message.message_id, sent_at=message.sent_at, settings=settings, now=now)
+            return True
+    if message.source == "twin":  # sent through a connection, by a life of this twin that nothing is known of
+        await messages.save(connection, [message])
+        return True
+    return False
+
+
+async def could_be(connection: AsyncConnection, bubble: Bubble, message: Message) -> bool:
+    """Whether this message of the owner's box may be the bubble, whose request was cut off (kill -9, no answer).
+
+    It has the same words and came after what it answers: the ids of an account rise over all its chats, so no clock is asked. A
+    connection marks its messages. At most one bubble of a dialog is in flight, so the oldest that fits is the one."""
+    draft = await drafts.get(connection, bubble.draft_id)
+    if draft is None or message.message_id <= draft.answers_message_id or bubble.text.strip() != message.text.strip():
+        return False
+    if bubble.way != "business":
+        return message.source != "twin"
+    return message.source == "twin" and bubble.tried_at is not None and bubble.tried_at - CLOCKS_APART <= message.sent_at
+
+
+async def _draft_again(connection: AsyncConnection, dialog_id: int, reason: str, settings: Settings, now: datetime) -> None:
+    await supersede(connection, CHANNEL, dialog_id, reason, now)
+    await due.put(connection, CHANNEL, dialog_id, now + timedelta(seconds=settings.bot.burst_seconds))
