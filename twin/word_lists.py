@@ -79,7 +79,7 @@ class WordLists:
     def count(self, text: str, topic: str) -> int:
         """How many entries of one topic a folded text holds."""
         reading = words(text)
-        held = sum(1 for at, word in enumerate(reading) for entry in self._matching(reading, at, word) if entry == topic)
+        held = sum(1 for at in range(len(reading)) for found, _ in self._matching(reading, at) if found == topic)
         return held + sum(len(pattern.findall(text)) for name, pattern in self.characters if name == topic)
 
     def has_sentence(self, letters: str) -> bool:
@@ -87,25 +87,27 @@ class WordLists:
         return any(_stands_in(sentence, letters) for sentence in self.sentences)
 
     def _look(self, reading: list[str], found: set[str]) -> None:
-        begun = [at for at, word in enumerate(reading) if self._begin(word)]
-        matched = {at: topics for at in begun if (topics := self._matching(reading, at, reading[at]))}
-        harmless = [at for at, topics in matched.items() if "harmless" in topics]
+        places = [at for at, word in enumerate(reading) if self._begin(word)]
+        matched = [(at, topic, count) for at in places for topic, count in self._matching(reading, at)]
+        harmless = [(at, count) for at, topic, count in matched if topic == "harmless"]
         if harmless:
-            for at in harmless:
-                reading[at] = ""
-            matched = {at: self._matching(reading, at, reading[at]) for at in begun}
-        found.update(*matched.values())
+            for at, count in harmless:
+                reading[at : at + count] = [""] * count
+            matched = [(at, topic, count) for at in places for topic, count in self._matching(reading, at)]
+        found.update(topic for _, topic, _ in matched)
 
-    def _matching(self, reading: Sequence[str], at: int, word: str) -> list[str]:
-        begun = self._begin(word)
+    def _matching(self, reading: Sequence[str], at: int) -> list[tuple[str, int]]:
+        """The topics of the entries that stand there, and of how many words they are."""
+        begun = self._begin(reading[at])
         if begun is None:
             return []
-        found = list(begun.alone)
         entries = begun.others
         if begun.next and at + 1 < len(reading):
             for form in _forms(reading[at + 1]):
                 entries = [*entries, *begun.next.get(form, ())]
-        return found + [topic for topic, rest in entries if _follows(reading, at + 1, rest)]
+        return [(topic, 1) for topic in begun.alone] + [
+            (topic, 1 + len(rest)) for topic, rest in entries if _follows(reading, at + 1, rest)
+        ]
 
     def _begin(self, word: str) -> Begun | None:
         """The entries whose first word this one is; None if there are none."""

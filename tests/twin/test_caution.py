@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from itertools import cycle
-from pathlib import Path
 
 import pytest
 from caution_cases import CALM, CODES, DRAFTS, HARMLESS, HEALTH, INJECTION, MONEY, PROMISES
-from factories import chat, me, them
+from factories import chat, them
 
 from twin import caution, word_lists
-from twin.errors import InputError
 from twin.turns import Message
 
 LISTS = word_lists.load()
