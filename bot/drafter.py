@@ -97,7 +97,7 @@ class Drafter:
         if await self._waits(job, prepared):
             return None
         if prepared.rest:
-            await self._propose(job, prepared, Proposal("", intent="rest", reason=prepared.rest.reason))
+            await self._propose(job, prepared, Proposal.of_rest(prepared.rest))
             return None
         try:
             generated = await self._generate(job, prepared)
@@ -153,6 +153,7 @@ class Drafter:
             lists=self._habits.lists,
             mean_logprob=proposal.mean_logprob,
             min_logprob=await self._habits.min_logprob(proposal.adapter),
+            name=prepared.name,
         )
 
     async def _plan(self, prepared: Prepared, proposal: Proposal) -> Plan:
@@ -192,7 +193,7 @@ class Drafter:
         if job.draft and wish in ("shorter", "warmer"):
             drawn = await asyncio.gather(*(self._ask(prepared.turns, sampling) for _ in range(CANDIDATES)))
             fresh = [one for one in drawn if drafting.fit_draft(one.text) not in prepared.said and split_bubbles(one.text)]
-            picked = wishes.pick(wish, job.draft.text, [one.text for one in fresh])
+            picked = wishes.pick(wish, job.draft.text, [one.text for one in fresh], self._habits.lists)
             return next((one for one in fresh if one.text == picked), fresh[0] if fresh else drawn[0])
         for _ in range(TRIES):
             generated = await self._ask(prepared.turns, sampling)

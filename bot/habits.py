@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from functools import cached_property
 
-from twin import caution, confidence, tempo
-from twin.caution import WordLists
+from twin import confidence, tempo, word_lists
 from twin.settings import Settings
 from twin.store import adapters, messages
 from twin.store.engine import Store
 from twin.tempo import Tempo
+from twin.word_lists import WordLists
 
 LEARNED_FROM = 5000  # newest messages of a dialog
 FRESH = timedelta(hours=6)
@@ -29,7 +29,7 @@ class Habits:
     @cached_property
     def lists(self) -> WordLists:
         """Raises InputError for a broken file of `auto.words`."""
-        return caution.load(self.settings.auto.words)
+        return word_lists.load(self.settings.auto.words)
 
     async def tempo(self, dialog_id: int, now: datetime) -> Tempo:
         """How the owner answers this contact, learned again every few hours."""

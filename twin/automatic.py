@@ -40,9 +40,9 @@ async def settle(connection: AsyncConnection, draft: Draft, flags: Sequence[str]
     if against:
         await drafts.change(connection, draft, flags=list(dict.fromkeys(against)))
         return False
-    ends = max([now, *(step.not_before_at for step in plan.steps)])
+    ends = max([now, *(bubble.not_before_at for bubble in plan.bubbles)])
     undo_until = ends + timedelta(seconds=settings.auto.undo_seconds)
     await drafts.decide(connection, draft, "auto", now, final_text=join_bubbles(bubbles))
     await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=undo_until)
-    await outbox.add(connection, draft, bubbles, plan.steps)
+    await outbox.add(connection, draft, bubbles, plan.bubbles)
     return True

@@ -82,6 +82,10 @@ class Proposal:
     def of(cls, generated: Generated) -> Proposal:
         return cls(fit_draft(generated.text), generated.adapter, generated.mean_logprob)
 
+    @classmethod
+    def of_rest(cls, rest: Rest) -> Proposal:
+        return cls("", intent="rest", reason=f"you usually let such a message rest ({round(rest.share * rest.cases)} of {rest.cases})")
+
 
 async def next_jobs(connection: AsyncConnection, limit: int, *, but: Collection[Key] = ()) -> list[Job]:
     """What is to be generated first, of dialogs that are not in `but`; `at` may lie ahead. Nothing while the twin is silent."""
@@ -128,7 +132,9 @@ async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now
 
 def in_order(history: list[Message], channel: str, answered_id: int) -> list[Message]:
     """Unanswered words last. What the owner wrote in the chat himself answers all that was there before it."""
-    by_hand = max((m.message_id for m in history if m.out and m.channel == channel == "account" and m.source not in ("twin", "owner")), default=0)
+    by_hand = max(
+        (m.message_id for m in history if m.out and m.channel == channel == "account" and m.source not in ("twin", "owner")), default=0
+    )
     return answered_first(history, channel, max(answered_id, by_hand))
 
 
@@ -147,7 +153,14 @@ async def propose(
     something came in, the twin was told to be silent, or the contact's mode is another."""
     words = {"text": proposal.text, "adapter": proposal.adapter, "mean_logprob": proposal.mean_logprob, "intent": proposal.intent}
     if job.draft:
-        fresh = {**words, "author": "twin", "reason": proposal.reason, "variant": job.draft.variant + 1, "another_due_at": None, "wish": None}
+        fresh = {
+            **words,
+            "author": "twin",
+            "reason": proposal.reason,
+            "variant": job.draft.variant + 1,
+            "another_due_at": None,
+            "wish": None,
+        }
         return await drafts.get(connection, job.draft.id) if await drafts.change(connection, job.draft, **fresh) else None
     dialog = await dialogs.get(connection, job.dialog_id)
     if job.dialog_id != settings.owner.id and not await _still_wanted(connection, dialog, prepared, settings):

@@ -43,6 +43,7 @@ _DIGITS = re.compile(r"(?<![\w.,:/-])\+?\(?\d(?:[ \u00a0().–-]{0,2}\d){6,18}(?
 _DIGIT = re.compile(r"\d")
 _WHEN = r"(?:\d{4}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}|\d{1,2}\.\d{1,2}\.?|(?:19|20)\d\d)"  # 2024-12-24, 24.12., 1999
 _DATE = re.compile(rf"{_WHEN}(?: ?[-–] ?{_WHEN})?")
+MASK = re.compile(r"\[(?:email|password|key|account|card|phone)\]", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
@@ -59,6 +60,18 @@ def mask(text: str) -> str:
         text = _IBAN.sub(lambda m: "[account]" if _is_iban(m.group()) else m.group(), text)
         text = _DIGITS.sub(_card_or_phone, text)
     return text
+
+
+def maskable(text: str) -> list[str]:
+    """The e-mail addresses, keys, accounts, cards and phone numbers of a text, as they stand there."""
+    found = _EMAIL.findall(text) if "@" in text else []
+    if len(text) >= 20:
+        found += _KEY.findall(text)
+        found += [key for key in _LONG.findall(text) if _MIXED.search(key)]
+    if _DIGIT.search(text):
+        found += [number for number in _IBAN.findall(text) if _is_iban(number)]
+        found += [match.group() for match in _DIGITS.finditer(text) if _card_or_phone(match) != match.group()]
+    return found
 
 
 def _may_name_a_password(text: str) -> bool:

@@ -20,9 +20,9 @@ from bot.telegram import quietly
 from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
 from twin import decisions, modes, silence
 from twin.decisions import Verdict
+from twin.drafting import OUTAGE
 from twin.errors import TwinError
 from twin.nights import lives
-from twin.drafting import OUTAGE
 from twin.store import adapters, connections, dialogs, drafts, facts, overview, runs
 
 log = structlog.get_logger()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from bot_scene import ADA, BEN, EVE, OWNER, until
+from bot_scene import until
 from live_scene import live
 
 
