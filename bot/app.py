@@ -14,11 +14,12 @@ import structlog
 from aiogram import Bot, Dispatcher, Router
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 
+from bot.connecting import look_again
 from bot.context import Bells, Promote, Rollback, Twin, utc_now
 from bot.desk import keep_desk
 from bot.drafter import draft
 from bot.guard import FromOwner, guard
-from bot.handlers import commands, contacts, groups, modes, nights, talk, taps
+from bot.handlers import business, commands, contacts, groups, modes, nights, talk, taps
 from bot.housekeeping import keep_house
 from bot.nightwatch import watch
 from bot.poller import poll
@@ -26,10 +27,14 @@ from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
+from bot.ways import LookUp, Way
+from bot.ways.business import BusinessWay
+from bot.ways.chat import BotWay
 from bot.worker import suspect_first, work
 from twin.errors import SettingsError
 from twin.generator import Generator
 from twin.settings import Settings
+from twin.store import outbox
 from twin.store.engine import Store
 
 log = structlog.get_logger()
@@ -45,13 +50,15 @@ async def run_bot(
     rollback: Rollback,
     promote: Promote,
     is_training: IsTraining,
+    session: Way | None = None,
+    look_up: LookUp | None = None,
     on_ready: OnReady = lambda username: None,
 ) -> None:
     """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
 
     The caller opens and closes the store and the generator. `retrain(night)`, `rollback()` and `promote(name)` answer with one
     line for the owner, or raise TwinError; `retrain` is cancelled to be stopped. `is_training()` tells whether any process,
-    this one's or another's, holds the training lock.
+    this one's or another's, holds the training lock. `session` is the live session's way, `look_up` reads chats through it.
     """
     if settings.owner.id is None:
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
@@ -62,7 +69,7 @@ async def run_bot(
     scheduler = None
     try:
         scheduler = start_schedule(retraining.look, retraining.clock, utc_now)
-        await _run(twin, bot, on_ready)
+        await _run(twin, bot, session, look_up, on_ready)
     finally:
         if scheduler:
             scheduler.shutdown(wait=False)
@@ -71,17 +78,21 @@ async def run_bot(
         log.info("bot.stopped")
 
 
-async def _run(twin: Twin, bot: Bot, on_ready: OnReady) -> None:
+async def _run(twin: Twin, bot: Bot, session: Way | None, look_up: LookUp | None, on_ready: OnReady) -> None:
     username = await _meet(bot)
     await commands.set_menu(bot, twin.owner_id)
     dispatcher = make_dispatcher(twin)
     await suspect_first(twin)
+    await look_again(twin, bot)
+    ways: dict[outbox.Way, Way] = {"bot": BotWay(bot), "business": BusinessWay(bot, twin.store)}
+    if session:
+        ways["session"] = session
     log.info("bot.started", bot_id=bot.id)
     async with asyncio.TaskGroup() as group:
         group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")
         group.create_task(work(twin, bot, dispatcher), name="worker")
         group.create_task(draft(twin, bot), name="drafter")
-        group.create_task(send(twin, bot), name="sender")
+        group.create_task(send(twin, ways, look_up), name="sender")
         group.create_task(keep_desk(twin, bot), name="desk")
         group.create_task(keep_house(twin), name="housekeeper")
         group.create_task(watch(twin, bot), name="nightwatch")
@@ -108,5 +119,5 @@ def make_dispatcher(twin: Twin) -> Dispatcher:
     dispatcher["twin"] = twin
     owner = guard(Router(name="owner"), FromOwner(twin.owner_id))
     owner.include_routers(commands.setup(), modes.setup(), taps.setup(), nights.setup(), talk.setup(), taps.setup_last())
-    dispatcher.include_routers(owner, contacts.setup(twin.owner_id), groups.setup())
+    dispatcher.include_routers(owner, contacts.setup(twin.owner_id), business.setup(twin.owner_id), groups.setup())
     return dispatcher

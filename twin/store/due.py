@@ -46,7 +46,7 @@ async def first(connection: AsyncConnection) -> Due | None:
         here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
         return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
 
-    going_out = has_bubbles("waiting", "sending") & ~has_bubbles("uncertain")
+    going_out = has_bubbles("waiting", "sending", "unheard") & ~has_bubbles("uncertain")
     query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
     row = (await connection.execute(query.limit(1))).one_or_none()
     return Due(*tuple[Any, ...](row)) if row else None
