@@ -14,11 +14,12 @@ import structlog
 from aiogram import Bot, Dispatcher, Router
 from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 
+from bot.connecting import look_again
 from bot.context import Bells, Promote, Rollback, Twin, utc_now
 from bot.desk import keep_desk
 from bot.drafter import draft
 from bot.guard import FromOwner, guard
-from bot.handlers import commands, contacts, groups, modes, nights, silence, talk, taps
+from bot.handlers import business, commands, contacts, groups, modes, nights, silence, talk, taps
 from bot.housekeeping import keep_house
 from bot.live import Accounts
 from bot.live.live import Live
@@ -29,11 +30,15 @@ from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
+from bot.ways import Way
+from bot.ways.business import BusinessWay
+from bot.ways.chat import BotWay
 from bot.ways.session import SessionWay
 from bot.worker import suspect_first, work
 from twin.errors import SettingsError
 from twin.generator import Generator
 from twin.settings import Settings
+from twin.store import outbox
 from twin.store.engine import Store
 
 log = structlog.get_logger()
@@ -82,12 +87,17 @@ async def _run(twin: Twin, bot: Bot, live: Live | None, on_ready: OnReady) -> No
     await commands.set_menu(bot, twin.owner_id)
     dispatcher = make_dispatcher(twin)
     await suspect_first(twin)
+    await look_again(twin, bot)
+    ways: dict[outbox.Way, Way] = {"bot": BotWay(bot), "business": BusinessWay(bot, twin.store)}
+    session = SessionWay(live, twin.store) if live else None
+    if session:
+        ways["session"] = session
     log.info("bot.started", bot_id=bot.id)
     async with asyncio.TaskGroup() as group:
         group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")
         group.create_task(work(twin, bot, dispatcher), name="worker")
         group.create_task(draft(twin, bot), name="drafter")
-        group.create_task(send(twin, bot, SessionWay(live, twin.store) if live else None), name="sender")
+        group.create_task(send(twin, ways, session.look_up if session else None), name="sender")
         group.create_task(keep_desk(twin, bot), name="desk")
         group.create_task(keep_house(twin), name="housekeeper")
         group.create_task(watch(twin, bot), name="nightwatch")
@@ -118,5 +128,5 @@ def make_dispatcher(twin: Twin) -> Dispatcher:
     for observer in (owner.message, owner.callback_query):
         observer.middleware(note_owner)
     owner.include_routers(commands.setup(), silence.setup(), modes.setup(), taps.setup(), nights.setup(), talk.setup(), taps.setup_last())
-    dispatcher.include_routers(owner, contacts.setup(twin.owner_id), groups.setup())
+    dispatcher.include_routers(owner, contacts.setup(twin.owner_id), business.setup(twin.owner_id), groups.setup())
     return dispatcher

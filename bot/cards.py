@@ -22,9 +22,10 @@ from aiogram.utils.formatting import BlockQuote, Bold, ExpandableBlockQuote, Ita
 
 from bot import buttons
 from twin.caution import describe
-from twin.decisions import UNDONE
+from twin.drafting import MAX_DRAFT
 from twin.nearest import PastReply
-from twin.replies import MAX_DRAFT, SUPERSEDED, SWITCHED_OFF, TIMED_OUT
+from twin.replies import SUPERSEDED, SWITCHED_OFF, TIMED_OUT
+from twin.sending import TAKEN_BACK
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message, split_bubbles
@@ -142,7 +143,7 @@ def _label(view: CardView) -> str:
             return "Answered by itself:" if view.is_automatic else "Sent:"
         case "failed":
             return f"Not sent, {cut(draft.reason, MAX_REASON)}:" if draft.reason else "Not sent:"
-        case "rejected" if draft.reason == UNDONE:
+        case "rejected" if draft.reason == TAKEN_BACK:
             return _undone(view.sent)
         case "rejected":
             return "Left without an answer." if _rests(draft) else "Skipped:"
@@ -193,8 +194,8 @@ def _evidence(view: CardView, room: int) -> str:
     lines: list[str] = []
     if view.draft.state == "pending" and view.draft.author == "twin":
         for past in view.past:
-            lines.append(f"{past.at:%d %b %Y}: {_line(past.words)}")
-            lines.append(f"You: {_line(past.reply)}")
+            lines.append(f"{past.at:%d %b %Y}: {_line(past.asked)}")
+            lines.append(f"You: {_line(past.replied)}")
     evidence = "\n".join(["You wrote before:", *lines]) if lines else ""
     return evidence if length(evidence) <= room else ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiogram import types
 from aiogram.enums import ContentType
 
@@ -47,6 +49,18 @@ def to_message(message: types.Message) -> Message:
         via_bot=message.via_bot is not None,
         source="received",
     )
+
+
+def to_account_message(message: types.Message, owner_id: int) -> Message | None:
+    """A message of the owner's private chat with a person, by either, as a connection shows it; None: it is something else.
+
+    Its ids are those of the owner's own box, as the collector reads them."""
+    sender, chat = message.from_user, message.chat
+    if chat.type != "private" or sender is None or chat.id == owner_id or sender.id not in (owner_id, chat.id):
+        return None
+    if sender.is_bot or message.sender_chat:
+        return None
+    return replace(to_message(message), channel="account", out=sender.id == owner_id, source="business")
 
 
 def full_name(sender: types.User) -> str:

@@ -65,7 +65,9 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
     pause.reset()
     async with twin.store.begin() as connection:
         await inbox.finish(connection, received.update_id, utc_now())
-        return await inbox.first(connection)
+        following = await inbox.first(connection)
+    twin.bells.outbox.set()  # what was not handled held back what goes into the same chat
+    return following
 
 
 async def _failed(twin: Twin, received: Received, error: Exception) -> Received | None:

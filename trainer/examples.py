@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from trainer.verdicts import SPLITS, Node, Split, conversations_of, follow_replies, nodes_of
+from trainer.verdicts import SPLITS, UNLEARNABLE, Node, Split, conversations_of, follow_replies, learnable_parts, nodes_of
 from twin.turns import Message, Turn
 
 
@@ -73,6 +73,7 @@ class Measured:
     training: list[Node]
     texts: list[str]
     own_messages: int
+    unlearnable: int
 
 
 Count = Callable[[Sequence[Turn]], Sequence[int]]  # how many tokens each turn takes at most
@@ -89,7 +90,7 @@ def examples_of(
 
 def measure(dialog_id: int, messages: Sequence[Message], system: Turn, rules: Rules, count: Count) -> Measured:
     """Everything about a dialog that no other dialog decides."""
-    runs = conversations_of(messages, rules.gap_seconds)
+    runs = list(chain.from_iterable(conversations_of(part, rules.gap_seconds) for part in learnable_parts(messages)))
     anchored = [_is_anchor(dialog_id, run[0].message_id, rules.anchor_fraction) for run in runs]
     conversations = [nodes_of(run) for run in runs]
     nodes = list(chain.from_iterable(conversations))
@@ -110,8 +111,9 @@ def measure(dialog_id: int, messages: Sequence[Message], system: Turn, rules: Ru
                 if node.split == "train":
                     node.split = "anchor"
     training = [node for node in targets if node.split == "train"]
+    unlearnable = sum(m.out and m.source == UNLEARNABLE for m in messages)
     texts = [" ".join(node.turn.content.casefold().split()) for node in training]
-    return Measured(dialog_id, system, budget, conversations, training, texts, sum(m.out for m in messages))
+    return Measured(dialog_id, system, budget, conversations, training, texts, sum(m.out for m in messages), unlearnable)
 
 
 def cut(measured: Measured, repeated: Collection[int], verdicts: Counter[str]) -> list[tuple[Example, list[int]]]:
@@ -123,7 +125,9 @@ def cut(measured: Measured, repeated: Collection[int], verdicts: Counter[str]) -
         if node.turn.role == "assistant" and node.messages:
             shown += len(node.messages)
             verdicts[node.split if node.verdict == "target" else node.verdict] += len(node.messages)
-    if hidden := measured.own_messages - shown:
+    if measured.unlearnable:
+        verdicts["business"] += measured.unlearnable
+    if hidden := measured.own_messages - measured.unlearnable - shown:
         verdicts["service"] += hidden
     return [found for c in measured.conversations for split in SPLITS for found in _windows(measured, c, split)]
 

@@ -20,6 +20,7 @@ REASONS = {
     "forwarded": "was forwarded, or in one turn with such",
     "via_bot": "was written by an inline bot, or in one turn with such",
     "twin": "was written by the twin, or in one turn with such",
+    "business": "came through a Telegram Business connection and was not collected",
     "spread": "belongs to a turn spread over more than an hour",
     "missing": "answers a message that is not there",
     "repeated": "repeats a text that is a target often enough",
@@ -27,6 +28,7 @@ REASONS = {
     "service": "is a service message or empty",
     "masked": "is nothing but masked data",
 }
+UNLEARNABLE = "business"  # Telegram's terms for bots (5.4): never for any other purpose, so neither as target nor as context
 SPREAD = timedelta(hours=1)
 _MASKS = re.compile(r"\[(?:email|password|key|account|card|phone)\]")
 
@@ -45,6 +47,19 @@ class Node:
     @property
     def at(self) -> int:
         return int(self.messages[0].sent_at.timestamp())
+
+
+def learnable_parts(messages: Sequence[Message]) -> list[Sequence[Message]]:
+    """What lies between messages that came through a connection: as if those had never been, and nothing answers across them."""
+    if all(message.source != UNLEARNABLE for message in messages):
+        return [messages]
+    parts: list[list[Message]] = [[]]
+    for message in messages:
+        if message.source == UNLEARNABLE:
+            parts.append([])
+        else:
+            parts[-1].append(message)
+    return [part for part in parts if part]
 
 
 def conversations_of(messages: Sequence[Message], gap_seconds: float) -> list[list[Message]]:

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import replies, sending
-from twin.replies import SUPERSEDED, effective_mode, supersede
+from twin import modes, replies, sending
+from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, outbox
 from twin.store.outbox import Bubble
@@ -29,7 +29,7 @@ async def contact_wrote(
     if await messages.get(connection, CHANNEL, message.dialog_id, message.message_id) is None:
         return await replies.receive(connection, message, name=name, username=username, settings=settings, now=now)
     dialog = await dialogs.get(connection, message.dialog_id)
-    if (dialog and dialog.excluded) or message.kind == "service" or effective_mode(dialog, settings) == "off":
+    if (dialog and dialog.excluded) or message.kind == "service" or await modes.effective(connection, dialog, settings) == "off":
         return False
     newest = await drafts.newest(connection, CHANNEL, message.dialog_id)
     if (newest and newest.answers_message_id >= message.message_id) or await due.get(connection, CHANNEL, message.dialog_id):

@@ -1,7 +1,12 @@
-"""The rules of the outbox: what a send's outcome means for its bubble, its draft and the owner."""
+"""The rules of the outbox: what a send's outcome means for its bubble, its draft and the owner.
+
+Every function works inside the caller's transaction. What may go at all, and by which way, is in `twin.departures`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,26 +14,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin.settings import Settings
 from twin.store import dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
-from twin.store.outbox import Bubble
+from twin.store.outbox import FINAL, UNSETTLED, Bubble, Way
 from twin.turns import Message
 
+ECHO_SECONDS = 10.0  # an echo that has not come by then is not waited for
+TAKEN_BACK = "taken back"
+KEPT = "it could not be taken back"
 
-async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime) -> Bubble | None:
+
+async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime, *, way: Way = "bot") -> Bubble | None:
     """Write down that it is being sent, before it is. None if something else has happened to it."""
-    if not await outbox.move(connection, bubble, "sending", tried_at=now, error=None):
+    if not await outbox.move(connection, bubble, "sending", tried_at=now, error=None, way=way):
         return None
     draft = await drafts.get(connection, bubble.draft_id)
     if draft and draft.state in ("approved", "edited"):
         await drafts.change(connection, draft, state="sending")
-    return await outbox.get(connection, bubble.id)
+    return replace(bubble, state="sending", tried_at=now, error=None, way=way)
 
 
 async def arrived(
     connection: AsyncConnection, bubble: Bubble, *, message_id: int | None, sent_at: datetime, settings: Settings, now: datetime
 ) -> bool:
-    """It is there. The next bubble waits its pause; True if there is one. `message_id` None: arrived by the owner's word."""
-    if not await outbox.move(connection, bubble, "sent", sent_message_id=message_id, error=None):
+    """It is there. The next bubble waits its pause; True if there is one. `message_id` None: it is not known."""
+    if not await outbox.move(connection, bubble, "sent", sent_message_id=message_id):
         return False
+    draft = await drafts.get(connection, bubble.draft_id)
     await messages.save(
         connection,
         [
@@ -39,67 +49,76 @@ async def arrived(
                 out=True,
                 sent_at=sent_at,
                 text=bubble.text,
-                source=await _source(connection, bubble.draft_id),
+                source=await _source(connection, draft),
             )
         ],
     )
-    rest = await outbox.of_draft(connection, bubble.draft_id)
-    if all(b.state == "sent" for b in rest):
-        await _settle(connection, bubble.draft_id, "sent", None, now)
-    return await outbox.hold_next(connection, bubble, now + timedelta(seconds=settings.bot.bubble_seconds))
+    bubbles = await outbox.of_draft(connection, bubble.draft_id)
+    if any(b.id == bubble.id and b.error == TAKEN_BACK for b in bubbles):
+        await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)
+    await settle(connection, draft, bubbles, now)
+    return await _hold_next(connection, bubble, bubbles, settings, now)
 
 
-async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime) -> None:
-    """It certainly did not go: try again from `until` on."""
-    await outbox.move(connection, bubble, "waiting", not_before_at=until)
+async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime, now: datetime) -> None:
+    """It certainly did not go: try again from `until` on, by whatever way is open then."""
+    if not await _drop_unwanted(connection, bubble, now):
+        await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None, way=None)
 
 
-async def doubt(connection: AsyncConnection, bubble: Bubble, settings: Settings, now: datetime) -> None:
-    """Nobody knows whether it went. It is never sent again on a guess: the owner is asked.
+async def doubt(connection: AsyncConnection, bubble: Bubble, settings: Settings, now: datetime, *, seconds: float = 0.0) -> None:
+    """Nobody knows whether it went. What that means depends on the way: nothing is ever sent again on a guess.
 
-    In the owner's own chat with the twin it is tried again: he sees for himself, and a doubled answer harms nobody.
+    session    tried again after `seconds` with the same random_id: Telegram knows whether it has it
+    business   its echo is waited for
+    bot        the owner is asked; in his own chat with the twin it is tried again: a doubled answer there harms nobody
     """
     if bubble.dialog_id == settings.owner.id:
         await outbox.move(connection, bubble, "waiting", not_before_at=now)
-        return
+    elif bubble.way == "business" or (bubble.way == "session" and await _unwanted(connection, bubble)):
+        patience = ECHO_SECONDS if bubble.way == "business" else 0.0
+        await outbox.move(connection, bubble, "unheard", not_before_at=now + timedelta(seconds=patience))
+    elif bubble.way == "session":
+        await outbox.move(connection, bubble, "waiting", not_before_at=now + timedelta(seconds=seconds))
+    else:
+        await ask(connection, bubble, now)
+
+
+async def ask(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
+    """Only the owner can tell whether it arrived."""
     if await outbox.move(connection, bubble, "uncertain"):
-        name = await _name(connection, bubble)
+        name = await name_of(connection, bubble)
         question = f"I cannot tell whether this reached {name}: the connection broke. Please look, then choose.\n\n{bubble.text}"
         await notices.add(connection, question, now, outbox_id=bubble.id)
-        draft = await drafts.get(connection, bubble.draft_id)
-        if draft:
-            await drafts.change(connection, draft)
+        await _show(connection, bubble.draft_id)
+
+
+async def missing(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
+    """Somebody who can read the chat says that it is not there: it goes again, if it is still wanted."""
+    await wait(connection, bubble, now, now)
+    await _show(connection, bubble.draft_id)
 
 
 async def fail(connection: AsyncConnection, bubble: Bubble, why: str, settings: Settings, now: datetime) -> None:
     """Telegram refused it: neither it nor the bubbles after it will go, and the owner is told."""
-    if not await outbox.move(connection, bubble, "failed", error=why):
+    if await _drop_unwanted(connection, bubble, now) or not await outbox.move(connection, bubble, "failed", error=why):
         return
     await outbox.fail_rest(connection, bubble, why)
-    await _settle(connection, bubble.draft_id, "failed", why, now)
+    await settle(connection, await drafts.get(connection, bubble.draft_id), await outbox.of_draft(connection, bubble.draft_id), now)
     if bubble.dialog_id != settings.owner.id:
-        await notices.add(connection, f"Draft {bubble.draft_id} could not be sent to {await _name(connection, bubble)}: {why}.", now)
-
-
-async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> int:
-    """Take an answer back: what waits is cancelled, what was sent is to be deleted. Returns how many are to be deleted."""
-    bubbles = await outbox.of_draft(connection, draft.id)
-    for bubble in bubbles:
-        if bubble.state == "waiting":
-            await outbox.move(connection, bubble, "cancelled")
-        elif bubble.state == "sent":
-            await outbox.move(connection, bubble, "retracting", not_before_at=now)
-    return sum(bubble.state == "sent" for bubble in bubbles)
+        line = f"Draft {bubble.draft_id} could not be sent to {await name_of(connection, bubble)}: {why}."
+        await notices.add(connection, line, now)
 
 
 async def recover(connection: AsyncConnection, settings: Settings, now: datetime) -> int:
-    """At start-up: what was being sent when the process died has an unknown outcome. Returns how many."""
+    """At start-up: what was being sent when the process died has an unknown outcome. Returns how many.
+
+    An echo may have come in, or may come with the first poll, so it is waited for from now on."""
     interrupted = await outbox.in_state(connection, "sending")
     for bubble in interrupted:
-        if bubble.way == "session":
-            await wait(connection, bubble, now)  # its random_id is taken once
-        else:
-            await doubt(connection, bubble, settings, now)
+        await doubt(connection, bubble, settings, now)
+    for bubble in await outbox.in_state(connection, "unheard"):
+        await outbox.change(connection, bubble.id, not_before_at=now + timedelta(seconds=ECHO_SECONDS))
     return len(interrupted)
 
 
@@ -110,27 +129,183 @@ async def answer_doubt(connection: AsyncConnection, bubble_id: int, *, it_arrive
         return False
     if it_arrived:
         await arrived(connection, bubble, message_id=None, sent_at=bubble.tried_at or now, settings=settings, now=now)
-    else:
+    elif not await _drop_unwanted(connection, bubble, now):
         await outbox.move(connection, bubble, "waiting", not_before_at=None)
-    draft = await drafts.get(connection, bubble.draft_id)
-    if draft:
-        await drafts.change(connection, draft)
+    await _show(connection, bubble.draft_id)
     return True
 
 
-async def _settle(connection: AsyncConnection, draft_id: int, state: str, reason: str | None, now: datetime) -> None:
-    draft = await drafts.get(connection, draft_id)
-    if draft:
-        await drafts.change(connection, draft, state=state, reason=reason, settled_at=now)
+async def echo(
+    connection: AsyncConnection,
+    dialog_id: int,
+    message_id: int,
+    text: str,
+    sent_at: datetime,
+    *,
+    settings: Settings,
+    now: datetime,
+    way: Way = "business",
+) -> bool:
+    """Telegram shows a message of the owner's account that came by this way: it settles the one bubble it is. False if it is none of ours.
+
+    In one dialog at most one bubble is in flight, so two of the same text are never confused.
+    """
+    known = await messages.get(connection, "account", dialog_id, message_id)
+    if known:
+        return known.source in ("twin", "owner")
+    for told in await messages.provisional(connection, "account", dialog_id):
+        bubble = await outbox.get(connection, -told.message_id)
+        if bubble and bubble.way == way and _same(bubble, text):  # the owner had said that it arrived; now its id is known
+            await messages.renumber(connection, "account", dialog_id, told.message_id, message_id)
+            await outbox.change(connection, bubble.id, sent_message_id=message_id)
+            return True
+    for bubble in await outbox.of_dialog(connection, "account", dialog_id, ("sending", "unheard", "uncertain", "waiting")):
+        if bubble.way == way and bubble.tried_at and _same(bubble, text):
+            await arrived(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
+            if bubble.state == "uncertain" and not await notices.withdraw(connection, bubble.id):
+                await notices.add(connection, f"It did reach {await name_of(connection, bubble)}; you need not look.", now)
+            return True
+    return False
 
 
-async def _source(connection: AsyncConnection, draft_id: int) -> str:
-    """Whose words these are: the twin must not learn from its own as if the owner had written them."""
-    draft = await drafts.get(connection, draft_id)
-    edited = any(action == "edit" for action, _, _ in await drafts.decided(connection, draft_id))
-    return "owner" if edited or (draft and draft.author == "owner") else "twin"
+async def cancel_waiting(
+    connection: AsyncConnection, channel: str, dialog_id: int, reason: str, now: datetime, *, only_auto: bool = False
+) -> int:
+    """What has not gone yet will not go; what is in flight is not tried again. Returns how many bubbles that concerns.
+
+    `only_auto`: only answers that the twin approved by itself. A draft of which something went ends as sent, else as expired,
+    with the reason."""
+    unsettled = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
+    concerned = [b for b in unsettled if not only_auto or await is_automatic(connection, b.draft_id)]
+    for bubble in concerned:
+        await _withdraw(connection, bubble, reason, now)
+    for draft_id in sorted({b.draft_id for b in concerned}):
+        await settle(connection, await drafts.get(connection, draft_id), await outbox.of_draft(connection, draft_id), now)
+    return len(concerned)
 
 
-async def _name(connection: AsyncConnection, bubble: Bubble) -> str:
+async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> int:
+    """Take an answer back: what waits is cancelled, what was sent is deleted for both sides, what is in flight as soon as it is
+    there. Returns how many bubbles that concerns."""
+    current = await drafts.get(connection, draft.id)
+    if current is None or current.state not in ("approved", "edited", "sending", "sent"):
+        return 0
+    await drafts.change(connection, current, state="rejected", reason=TAKEN_BACK, settled_at=now, undo_until=None)
+    concerned = [b for b in await outbox.of_draft(connection, draft.id) if b.state in (*UNSETTLED, "sent")]
+    for bubble in concerned:
+        if bubble.state == "sent":
+            await take_back(connection, bubble, now)
+        else:
+            await _withdraw(connection, bubble, TAKEN_BACK, now)
+    return len(concerned)
+
+
+async def is_automatic(connection: AsyncConnection, draft_id: int) -> bool:
+    """Whether the twin approved it by itself."""
+    return any(action == "auto" for action, _, _ in await drafts.decided(connection, draft_id))
+
+
+async def settle(connection: AsyncConnection, draft: Draft | None, bubbles: Sequence[Bubble], now: datetime) -> None:
+    """A draft on its way ends when all of its bubbles have. `reason` says why not all of it went."""
+    if draft is None or draft.state not in ("approved", "edited", "sending") or any(b.state not in FINAL for b in bubbles):
+        return
+    states = {b.state for b in bubbles}
+    state = "failed" if "failed" in states else "sent" if states & {"sent", "retracted"} else "expired"
+    reason = next((b.error for b in bubbles if b.state in ("failed", "cancelled")), None)
+    await drafts.change(connection, draft, state=state, reason=reason, settled_at=now)
+
+
+async def take_back(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
+    """Have a bubble that is there deleted, if it is known which message it is."""
+    if bubble.sent_message_id is not None:
+        await outbox.move(connection, bubble, "retracting", not_before_at=None)
+    else:
+        await not_taken_back(connection, bubble, "nobody knows which message it is", now)
+
+
+async def not_taken_back(connection: AsyncConnection, bubble: Bubble, why: str, now: datetime) -> None:
+    """It stays where it is, and the owner is told."""
+    await outbox.move(connection, bubble, "sent", error=None)
+    draft = await drafts.get(connection, bubble.draft_id)
+    if draft and draft.state == "rejected":
+        await drafts.change(connection, draft, state="sent", reason=KEPT)
+    await notices.add(connection, f"I could not take back what went to {await name_of(connection, bubble)}: {why}.", now)
+
+
+async def retract_later(connection: AsyncConnection, bubble: Bubble, at: datetime) -> None:
+    await outbox.move(connection, bubble, "retracting", not_before_at=at)
+
+
+async def taken_back(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
+    """It is deleted, for both sides."""
+    if await outbox.move(connection, bubble, "retracted") and bubble.sent_message_id is not None:
+        await messages.mark_deleted(connection, bubble.channel, bubble.dialog_id, [bubble.sent_message_id], now)
+        await _show(connection, bubble.draft_id)
+
+
+async def name_of(connection: AsyncConnection, bubble: Bubble) -> str:
     dialog = await dialogs.get(connection, bubble.dialog_id)
     return (dialog and dialog.name) or f"contact {bubble.dialog_id}"
+
+
+async def _hold_next(connection: AsyncConnection, sent: Bubble, bubbles: Sequence[Bubble], settings: Settings, now: datetime) -> bool:
+    """The next bubble waits its pause, as planned or as set, and the ones after it move along. "typing..." is shown meanwhile."""
+    rest = [b for b in bubbles if b.position > sent.position and b.state == "waiting"]
+    if not rest:
+        return False
+    pause = timedelta(seconds=settings.bot.bubble_seconds)
+    following = rest[0]
+    planned = following.not_before_at
+    if planned and sent.not_before_at:
+        pause = max(pause, planned - sent.not_before_at)
+    goes_at = now + pause
+    typed_for = planned - following.typing_at if planned and following.typing_at else pause
+    await outbox.change(connection, following.id, not_before_at=goes_at, typing_at=goes_at - min(typed_for, pause))
+    if planned:
+        for later in rest[1:]:
+            if later.not_before_at:
+                typing_at = later.typing_at and later.typing_at + (goes_at - planned)
+                await outbox.change(connection, later.id, not_before_at=later.not_before_at + (goes_at - planned), typing_at=typing_at)
+    return True
+
+
+async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> None:
+    if bubble.state == "waiting" and bubble.way is None:
+        await outbox.move(connection, bubble, "cancelled", error=reason)
+    elif bubble.state == "waiting":  # it may have gone by a way that would have repeated it safely
+        await outbox.move(connection, bubble, "unheard", error=reason, not_before_at=now)
+    else:
+        await outbox.change(connection, bubble.id, error=reason)
+
+
+async def _unwanted(connection: AsyncConnection, bubble: Bubble) -> str | None:
+    """Why it is not to be tried again: it was withdrawn while it was in flight."""
+    current = await outbox.get(connection, bubble.id)
+    return current.error if current else None
+
+
+async def _drop_unwanted(connection: AsyncConnection, bubble: Bubble, now: datetime) -> bool:
+    """What did not go and is not wanted any more is cancelled."""
+    if bubble.state == "waiting" or await _unwanted(connection, bubble) is None:
+        return False
+    await outbox.move(connection, bubble, "cancelled")
+    await settle(connection, await drafts.get(connection, bubble.draft_id), await outbox.of_draft(connection, bubble.draft_id), now)
+    return True
+
+
+async def _show(connection: AsyncConnection, draft_id: int) -> None:
+    draft = await drafts.get(connection, draft_id)
+    if draft:
+        await drafts.change(connection, draft)
+
+
+def _same(bubble: Bubble, text: str) -> bool:
+    return bubble.text.strip() == text.strip()
+
+
+async def _source(connection: AsyncConnection, draft: Draft | None) -> str:
+    """Whose words these are: the twin must not learn from its own as if the owner had written them."""
+    if draft is None:
+        return "twin"
+    edited = any(action == "edit" for action, _, _ in await drafts.decided(connection, draft.id))
+    return "owner" if edited or draft.author == "owner" else "twin"

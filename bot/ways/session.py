@@ -14,7 +14,7 @@ from bot.live.asking import is_duplicate, not_begun, not_sent
 from bot.live.difference import map_private
 from bot.live.live import Live
 from bot.telegram import Outcome
-from bot.ways import Delivered, NotSent
+from bot.ways import CannotTell, Delivered, NotSent
 from twin.account import CHANNEL, could_be
 from twin.errors import TelegramError
 from twin.store import drafts, messages, outbox
@@ -56,7 +56,7 @@ class SessionWay:
     async def look_up(self, bubble: Bubble) -> Delivered | None:
         """What the owner's chat shows of a bubble of unknown outcome; None: it is certainly not there.
 
-        Raises NotSent (UNKNOWN) if that cannot be told."""
+        Raises CannotTell."""
         try:
             async with self._store.connect() as connection:
                 for message in await self._own_since(bubble):
@@ -64,7 +64,7 @@ class SessionWay:
                     if not taken and await could_be(connection, bubble, message):
                         return Delivered(message.message_id, message.sent_at)
         except TelegramError as exc:
-            raise NotSent(Outcome.UNKNOWN, "your chat cannot be read at the moment") from exc
+            raise CannotTell from exc
         return None
 
     async def delete(self, dialog_id: int, message_ids: list[int]) -> None:
@@ -119,7 +119,7 @@ class SessionWay:
     async def _find(self, bubble: Bubble) -> Delivered | None:
         try:
             return await self.look_up(bubble)
-        except NotSent:
+        except CannotTell:
             return None  # it arrived, and its id stays unknown
 
     async def _own_since(self, bubble: Bubble) -> list[Message]:

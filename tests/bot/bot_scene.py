@@ -20,7 +20,7 @@ from bot.live import Accounts
 from bot.retraining import Retraining
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
-from sandbox.world import Account, Message, World
+from sandbox.world import Account, BusinessConnection, Message, World
 from twin.errors import EngineError, InputError
 from twin.generator import ActiveAdapter, Generated, Sampling
 from twin.nights import Night
@@ -33,6 +33,7 @@ from twin.turns import Turn
 OWNER, ADA, BEN, EVE = 100, 201, 202, 666
 BOT = 42
 TOKEN = f"{BOT}:SANDBOX-not-a-secret"
+RIGHTS = {"can_reply": True, "can_read_messages": True, "can_delete_sent_messages": True}
 
 
 @dataclass
@@ -160,6 +161,35 @@ class Scene:
     def writes(self, text: str, *, sender: int = ADA, **more: Any) -> Message:
         return self.world.send(sender, BOT, text, **more)
 
+    def connects(self, connection_id: str = "bc1", *, account: int = OWNER, enabled: bool = True, **rights: bool) -> BusinessConnection:
+        """An account connects the bot, changes its rights, or ends the connection."""
+        made = BusinessConnection(connection_id, account, BOT, int(self.world.clock()), enabled, rights or dict(RIGHTS))
+        self.world.set_connection(made)
+        return made
+
+    def whispers(self, text: str, *, sender: int = ADA, **more: Any) -> Message:
+        """A contact writes to the owner, not to the bot."""
+        return self.world.send(sender, OWNER, text, **more)
+
+    def types(self, text: str, *, to: int = ADA, **more: Any) -> Message:
+        """The owner writes to a contact himself."""
+        return self.world.send(OWNER, to, text, **more)
+
+    def chat(self, contact: int = ADA) -> list[str]:
+        """The owner's side of a chat with a contact, as the contact sees it."""
+        return [m.text for m in self.world.history(OWNER, contact) if m.sender_id == OWNER]
+
+    async def states(self) -> list[str]:
+        return [row["state"] for row in await self.rows("outbox")]
+
+    async def connected(self) -> None:
+        """Connect the bot to the owner's account, and wait until he is told."""
+        self.connects()
+        await self.hear("I am connected to your account")
+
+    async def told(self, word: str) -> bool:
+        return any(word in row["text"] for row in await self.rows("notices"))
+
     def says(self, text: str, *, reply_to: Message | None = None) -> Message:
         """The owner writes to the bot."""
         return self.world.send(OWNER, BOT, text, reply_to=reply_to.uid if reply_to else None)
@@ -199,7 +229,7 @@ class Scene:
         # In the order in which work moves on, so that none slips through between two looks.
         waiting = [r for r in await self.rows("inbox") if r["done_at"] is None]
         waiting += await self.rows("replies_due")
-        waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending")]
+        waiting += [r for r in await self.rows("outbox") if r["state"] in ("waiting", "sending", "unheard", "retracting")]
         waiting += [r for r in await self.rows("drafts") if r["shown_revision"] < r["revision"] and r["dialog_id"] != OWNER]
         waiting += [r for r in await self.rows("drafts") if r["another_due_at"]]
         waiting += [r for r in await self.rows("notices") if r["told_at"] is None]

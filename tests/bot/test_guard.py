@@ -11,7 +11,7 @@ from aiogram import Router
 from bot_scene import ADA, BEN, BOT, EVE, OWNER, Scene, opened, until
 
 from bot.app import make_dispatcher
-from bot.guard import FromContact, FromOwner
+from bot.guard import FromContact, FromOwner, OwnersConnection
 from bot.words import OWNER_COMMANDS
 from sandbox.world import Group
 
@@ -19,6 +19,7 @@ COMMANDS = [*OWNER_COMMANDS, "start", "approve 1", "mode @ada off", "retrain ful
 # Handlers outside the owner's router: what anybody may cause. A new one has to be named here, or go behind a guard.
 OPEN_TO_CONTACTS = {"on_privacy", "on_command", "on_message", "on_edited"}
 OPEN_TO_ALL = {"on_added"}
+OF_CONNECTIONS = {"on_connection", "on_business_message", "on_edited_business_message", "on_deleted_business_messages"}
 
 
 def handlers(router: Router) -> Iterator[tuple[Router, str, str]]:
@@ -50,8 +51,9 @@ async def test_every_handler_is_behind_the_owners_guard_or_named_as_open(tmp_pat
                 continue
             standing = guards(router, kind)
             if FromOwner not in standing:
-                assert name in OPEN_TO_CONTACTS | OPEN_TO_ALL, f"{name} ({kind}) is open to everybody"
+                assert name in OPEN_TO_CONTACTS | OPEN_TO_ALL | OF_CONNECTIONS, f"{name} ({kind}) is open to everybody"
                 assert (FromContact in standing) == (name in OPEN_TO_CONTACTS)
+                assert (OwnersConnection in standing) == (name in OF_CONNECTIONS)
 
 
 async def _state(scene: Scene) -> dict[str, Any]:
@@ -170,6 +172,26 @@ async def test_a_command_that_is_not_the_owners_own_has_no_effect(tmp_path: Path
         assert {k: v for k, v in (await _state(scene)).items() if k in before} == before
         assert scene.retrained == []
         assert {d["dialog_id"]: d["mode"] for d in await scene.rows("dialogs") if d["dialog_id"] != EVE} == {ADA: None, OWNER: None}
+
+
+async def test_what_comes_through_a_strangers_connection_is_neither_read_nor_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        before = await _state(scene)
+        scene.connects("bc-eve", account=EVE)
+        scene.world.send(ADA, EVE, "not for you")
+        scene.world.edit(scene.world.send(EVE, ADA, "nor this"), text="nor that")
+        scene.world.delete(scene.world.history(EVE, ADA)[:1])
+        chat = {"id": ADA, "type": "private", "first_name": "Ada"}
+        person = {"id": ADA, "is_bot": False, "first_name": "Ada"}
+        for connection_id in ("bc-forged", "bc-eve"):  # one that Telegram does not know, one that is somebody else's
+            message = {"message_id": 9, "date": 1_700_000_000, "text": "hi", "from": person, "chat": chat}
+            scene.api.push_update(BOT, "business_message", message | {"business_connection_id": connection_id})
+        await scene.idle()
+        assert await _state(scene) == before
+        assert await scene.rows("connections") == []
+        assert scene.from_bot(OWNER) == []
+        assert [row["payload"] for row in await scene.rows("inbox")] == [""] * 7
+        assert [call["business_connection_id"] for call in scene.api.calls_of("getBusinessConnection")] == ["bc-forged"]
 
 
 async def test_privacy_is_told_to_everybody(tmp_path: Path) -> None:

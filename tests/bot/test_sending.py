@@ -9,6 +9,7 @@ from bot_scene import ADA, BEN, BOT, Scene, labels, opened, until
 from bot.context import utc_now
 from bot.sender import send
 from bot.telegram import make_bot
+from bot.ways.chat import BotWay
 from sandbox.botapi import BotApi
 from twin import decisions
 from twin.store import dialogs, drafts
@@ -135,7 +136,7 @@ async def test_no_connection_at_all_is_tried_again(tmp_path: Path) -> None:
         port = int(scene.api.base_url.rsplit(":", 1)[1])
         await scene.api.stop()
         twin, bot = scene.twin(), make_bot(scene.settings)
-        task = asyncio.create_task(send(twin, bot))
+        task = asyncio.create_task(send(twin, {"bot": BotWay(bot)}))
         await until(lambda: _held(scene))
         assert await _states(scene) == ["waiting"]
         scene.api = await BotApi(scene.world, scene.faults).start(port)

@@ -50,3 +50,9 @@ async def current(connection: AsyncConnection) -> Connection | None:
     query = select(*COLUMNS).where(connections.c.is_enabled).order_by(connections.c.changed_at.desc(), connections.c.connected_at.desc())
     row = (await connection.execute(query.limit(1))).one_or_none()
     return Connection(*tuple[Any, ...](row)) if row else None
+
+
+async def find(connection: AsyncConnection) -> list[Connection]:
+    """All of them, the newest change last."""
+    rows = await connection.execute(select(*COLUMNS).order_by(connections.c.changed_at, connections.c.connection_id))
+    return [Connection(*tuple[Any, ...](row)) for row in rows]

@@ -74,6 +74,12 @@ async def silence(connection: AsyncConnection, dialog_id: int, until: datetime |
     await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(silent_until=until))
 
 
+async def silent(connection: AsyncConnection, now: datetime) -> dict[int, datetime]:
+    """The dialogs that are silent now, and until when."""
+    rows = await connection.execute(select(dialogs.c.dialog_id, dialogs.c.silent_until).where(dialogs.c.silent_until > now))
+    return {row[0]: row[1] for row in rows}
+
+
 async def exclude(connection: AsyncConnection, dialog_id: int, is_excluded: bool) -> None:
     await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(excluded=is_excluded))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,6 +38,16 @@ async def first(connection: AsyncConnection) -> Received | None:
     query = select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts).where(inbox.c.done_at.is_(None)).order_by(inbox.c.update_id)
     row = (await connection.execute(query.limit(1))).one_or_none()
     return Received(row.update_id, row.payload, row.attempts) if row else None
+
+
+async def unheeded(connection: AsyncConnection) -> set[int] | None:
+    """The dialogs of the owner's account with something in the inbox that is not handled yet; None: it may concern all of them."""
+    kinds = ("business_message", "edited_business_message", "deleted_business_messages")
+    dialog = func.coalesce(*(func.json_extract(inbox.c.payload, f"$.{kind}.chat.id") for kind in kinds))
+    # Telegram names the kind right behind the update's id, so the rest need not be looked through.
+    waiting = inbox.c.done_at.is_(None), func.substr(inbox.c.payload, 1, 80).like("%business%")
+    found = set((await connection.execute(select(dialog).where(*waiting))).scalars())
+    return None if None in found else found
 
 
 async def count_failure(connection: AsyncConnection, update_id: int) -> None:

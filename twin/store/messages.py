@@ -21,7 +21,8 @@ ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
 
 async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces: str | None = None) -> int:
     """Insert what is new; returns how many were. A message that is there already keeps its source and its place;
-    its text is replaced if it differs (an edit seen later). What was marked deleted stays so.
+    its text is replaced if it differs (an edit seen later). What was marked deleted stays so. What came through a connection
+    (`business`) takes the source of whoever reads it again, the collector or an import.
 
     `replaces` limits the replacing to rows of this source."""
     values = [
@@ -56,7 +57,20 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
                 for row in values
             ],
         )
+        await _adopt(connection, [{"of": row[0], "in": row[1], "id": row[2], "new": row[10]} for row in values if row[10] != "business"])
     return new
+
+
+async def _adopt(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        same = messages.c.channel == bindparam("of"), messages.c.dialog_id == bindparam("in"), messages.c.message_id == bindparam("id")
+        statement = update(messages).where(*same, messages.c.source == "business").values(source=bindparam("new"))
+        await connection.execute(statement, rows)
+
+
+async def renumber(connection: AsyncConnection, channel: str, dialog_id: int, old_id: int, new_id: int) -> None:
+    """What was kept under a provisional id is known under Telegram's own."""
+    await connection.execute(update(messages).where(*_is(channel, dialog_id, old_id)).values(message_id=new_id))
 
 
 async def edit(
@@ -124,6 +138,19 @@ async def written_by_hand_after(connection: AsyncConnection, channel: str, dialo
     sent = select(outbox.c.sent_message_id).where(outbox.c.channel == channel, outbox.c.sent_message_id.is_not(None))
     newer = messages.c.message_id > message_id, messages.c.source.in_(("collected", "business")), messages.c.message_id.not_in(sent)
     return (await connection.execute(select(messages.c.message_id).where(*mine, *newer).limit(1))).first() is not None
+
+
+async def after(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> list[Message]:
+    """What came into a chat after this message and is not marked deleted, by id."""
+    newer = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id > message_id
+    query = select(*COLUMNS).where(*newer, messages.c.deleted_at.is_(None)).order_by(messages.c.message_id)
+    return [_message(row) for row in await connection.execute(query)]
+
+
+async def provisional(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Message]:
+    """What arrived by the owner's word, kept under the negative of its bubble's id, oldest first."""
+    mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id < 0
+    return [_message(row) for row in await connection.execute(select(*COLUMNS).where(*mine).order_by(messages.c.message_id.desc()))]
 
 
 async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:

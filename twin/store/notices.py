@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.tables import notices
@@ -29,3 +29,9 @@ async def untold(connection: AsyncConnection) -> list[Notice]:
 
 async def mark_told(connection: AsyncConnection, notice_id: int, at: datetime) -> None:
     await connection.execute(update(notices).where(notices.c.id == notice_id).values(told_at=at))
+
+
+async def withdraw(connection: AsyncConnection, outbox_id: int) -> bool:
+    """Do not ask about this send any more. False if it was asked already, or never would have been."""
+    untold = notices.c.outbox_id == outbox_id, notices.c.told_at.is_(None)
+    return (await connection.execute(delete(notices).where(*untold))).rowcount > 0

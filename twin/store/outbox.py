@@ -4,17 +4,20 @@ waiting ──▶ sending ──▶ sent | failed (refused) | waiting (certainly
    │           └──────▶ unheard (nobody knows yet: its echo may still come) ──▶ sent | uncertain
    │                    uncertain (nobody knows) ──▶ sent | waiting, by the owner's word or by what a session can read
    └──▶ cancelled (before it was tried: a takeover, an undo, /pause)      sent ──▶ retracting ──▶ retracted | sent (it cannot be deleted)
+
+What is in flight cannot be cancelled. Its `error` says then why it is not wanted any more: it is not tried again, and a taken back
+one is retracted when it turns out to have arrived. `way` of a waiting bubble is the one by which it may have gone already.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -23,6 +26,8 @@ from twin.store.tables import outbox
 
 State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
 Way = Literal["bot", "business", "session"]
+UNSETTLED: tuple[State, ...] = ("waiting", "sending", "unheard", "uncertain")  # nothing of the same chat passes one of these
+FINAL: tuple[State, ...] = ("sent", "failed", "cancelled", "retracted")
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,9 @@ async def first(connection: AsyncConnection) -> Bubble | None:
     Order within a chat is kept: nothing passes an earlier bubble of its dialog that has not settled, so a chat with an
     uncertain bubble stands still until the owner has answered.
     """
-    earlier = outbox.alias()
-    unsettled = select(earlier.c.id).where(
-        earlier.c.channel == outbox.c.channel,
-        earlier.c.dialog_id == outbox.c.dialog_id,
-        earlier.c.id < outbox.c.id,
-        earlier.c.state.in_(("waiting", "sending", "uncertain")),
-    )
-    query = select(*COLUMNS).where(outbox.c.state == "waiting", ~unsettled.exists())
     # NULL sorts first in SQLite: what need not wait goes before what must.
-    row = (await connection.execute(query.order_by(outbox.c.not_before_at, outbox.c.id).limit(1))).one_or_none()
+    query = _heads().order_by(outbox.c.not_before_at, outbox.c.id).limit(1)
+    row = (await connection.execute(query)).one_or_none()
     return _bubble(row) if row else None
 
 
@@ -121,15 +119,43 @@ async def in_doubt(connection: AsyncConnection, channel: str, dialog_id: int) ->
     return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(*here, unknown).order_by(outbox.c.id))]
 
 
+async def ready(
+    connection: AsyncConnection, now: datetime, *, limit: int, held: Collection[int] | None = (), only: int | None = None
+) -> list[Bubble]:
+    """The next bubble of each dialog, if its time has come. The account's dialogs `held` are passed over (None: all of them);
+    `only` names one dialog."""
+    query = _heads().where(or_(outbox.c.not_before_at.is_(None), outbox.c.not_before_at <= now))
+    if held is None:
+        query = query.where(outbox.c.channel != "account")
+    elif held:
+        query = query.where(~and_(outbox.c.channel == "account", outbox.c.dialog_id.in_(held)))
+    if only is not None:
+        query = query.where(outbox.c.dialog_id == only)
+    rows = await connection.execute(query.order_by(outbox.c.not_before_at, outbox.c.id).limit(limit))
+    return [_bubble(row) for row in rows]
+
+
+async def later(connection: AsyncConnection, now: datetime, *, limit: int) -> list[Bubble]:
+    """The next bubble of each dialog whose time has not come, in the order in which something begins for them."""
+    query = _heads().where(outbox.c.not_before_at > now)
+    begins = func.coalesce(outbox.c.typing_at, outbox.c.not_before_at)
+    return [_bubble(row) for row in await connection.execute(query.order_by(begins, outbox.c.id).limit(limit))]
+
+
+async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Collection[State]) -> list[Bubble]:
+    query = select(*COLUMNS).where(outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.state.in_(states))
+    return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
+
+
+async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
+    """Set columns, the state left as it is."""
+    await connection.execute(update(outbox).where(outbox.c.id == bubble_id).values(values))
+
+
 async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
     """Change the state. False if it is no longer in the state in which `bubble` was read."""
     statement = update(outbox).where(outbox.c.id == bubble.id, outbox.c.state == bubble.state)
     return (await connection.execute(statement.values(state=state, **values))).rowcount == 1
-
-
-async def hold_next(connection: AsyncConnection, bubble: Bubble, until: datetime) -> bool:
-    """Let the next bubble of the same draft wait; False if there is none."""
-    return (await connection.execute(update(outbox).where(*_rest(bubble)).values(not_before_at=until))).rowcount > 0
 
 
 async def fail_rest(connection: AsyncConnection, bubble: Bubble, error: str) -> None:
@@ -139,6 +165,12 @@ async def fail_rest(connection: AsyncConnection, bubble: Bubble, error: str) -> 
 async def counts(connection: AsyncConnection) -> dict[str, int]:
     rows = await connection.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
     return {row[0]: row[1] for row in rows}
+
+
+def _heads() -> Select[Any]:
+    """What waits, and has nothing unsettled of its dialog before it."""
+    firsts = select(func.min(outbox.c.id)).where(outbox.c.state.in_(UNSETTLED)).group_by(outbox.c.channel, outbox.c.dialog_id)
+    return select(*COLUMNS).where(outbox.c.state == "waiting", outbox.c.id.in_(firsts))
 
 
 def _rest(bubble: Bubble) -> tuple[ColumnElement[bool], ...]:
