@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import sending, shadow
+from twin import modes, sending, shadow
 from twin.replies import supersede
 from twin.settings import Settings
 from twin.shadow import TAKEN_OVER

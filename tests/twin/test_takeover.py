@@ -230,14 +230,14 @@ async def test_taking_back_covers_every_state(chat: Chat) -> None:
     assert draft
     assert await sending.retract(chat.connection, draft, chat.now) == 3
     assert await chat.states() == ["retracting", "sending", "cancelled"]
-    assert await chat.ended() == ("expired", "taken back")
+    assert await chat.ended() == ("rejected", "taken back")
     await sending.arrived(chat.connection, flying, message_id=51, sent_at=chat.now, settings=SETTINGS, now=chat.now)
     assert await chat.states() == ["retracting", "retracting", "cancelled"]
     for bubble in await outbox.in_state(chat.connection, "retracting"):
         await sending.taken_back(chat.connection, bubble, chat.now)
     assert await chat.states() == ["retracted", "retracted", "cancelled"]
     assert {row["text"] for row in await chat.rows("messages") if row["out"]} == {""}
-    assert await chat.ended() == ("expired", "taken back")
+    assert await chat.ended() == ("rejected", "taken back")
 
 
 # --- what may go ---
