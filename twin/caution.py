@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-WORDS = {
-    "money": "it is about money",
-    "codes": "it is about codes or passwords",
-    "health": "it is about health",
-    "promises": "it makes an appointment or a promise",
-    "unsure": "I am not sure of the words",
-    "injection": "they seem to be giving me instructions",
-    "private": "it may say something private",
-    "limit": "the limit of automatic answers is reached",
-    "quiet": "these are quiet hours",
-    "paused": "everything was paused",
-    "switched": "the mode of this contact was changed",
+PHRASES = {
+    "money": "about money",
+    "codes": "about passwords or codes",
+    "health": "about health",
+    "promises": "an appointment or a promise",
+    "injection": "seems to be giving the twin instructions",
+    "private": "says an address or a number that was not said in this chat",
+    "unsure": "the twin is not sure of its words",
+    "wordless": "there is something that the twin cannot see or hear",
+    "row": "many automatic answers in a row without you",
+    "limit": "enough automatic answers for now",
+    "quiet": "quiet hours",
+    "paused": "all was paused before it went",
+    "switched": "the mode was changed before it went",
 }
 
 
 def describe(flag: str) -> str:
     """A phrase for the owner; a flag of a later version stands for itself."""
-    return WORDS.get(flag, flag)
+    return PHRASES.get(flag, flag)

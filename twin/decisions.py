@@ -21,7 +21,6 @@ from twin.store.drafts import Draft, Wish
 from twin.turns import join_bubbles, split_bubbles
 from twin.utf16 import pieces
 
-UNDONE = "undone"  # why an automatic answer that the owner took back ended
 MAX_BUBBLE = 4096  # UTF-16 units, https://core.telegram.org/bots/api#sendmessage
 
 What = Literal[
@@ -122,8 +121,8 @@ async def undo(connection: AsyncConnection, draft_id: int, settings: Settings, n
 
 
 async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
-    """A skipped draft may come back while nothing happened in its dialog since; an answer that was taken back may not."""
-    if draft.state != "rejected" or draft.reason == UNDONE or await due.get(connection, draft.channel, draft.dialog_id):
+    """A skipped draft may come back while nothing happened in its dialog since."""
+    if draft.state != "rejected" or await due.get(connection, draft.channel, draft.dialog_id):
         return False
     newest = await drafts.newest(connection, draft.channel, draft.dialog_id)
     newer = await messages.newest_id(connection, draft.channel, draft.dialog_id)
@@ -160,9 +159,8 @@ async def take_back(connection: AsyncConnection, draft_id: int, now: datetime) -
     if draft.undo_until is None or now > draft.undo_until:
         return Verdict("late", draft)
     await drafts.decide(connection, draft, "undo", now)
-    await drafts.change(connection, draft, state="rejected", reason=UNDONE, settled_at=now, undo_until=None)
     await sending.retract(connection, draft, now)
-    return Verdict("done", draft)
+    return Verdict("done", await drafts.get(connection, draft_id))
 
 
 async def show_card_again(connection: AsyncConnection, draft_id: int) -> Verdict:

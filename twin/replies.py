@@ -32,6 +32,7 @@ MAX_DRAFT = 3000  # UTF-16 units: a draft is shown whole on its card, so that th
 LONGEST_PAUSE = 60.0  # seconds between two tries of a failing engine
 PATIENCE = 5  # refusals of one prompt, while others are answered, before the owner is handed an empty draft
 
+CHANNELS = ("account", "bot")
 SUPERSEDED = "superseded"
 TIMED_OUT = "timed out"
 SWITCHED_OFF = "switched off"
@@ -125,13 +126,14 @@ async def set_default_mode(connection: AsyncConnection, mode: Mode, now: datetim
 
 
 async def _follow_mode(connection: AsyncConnection, dialog_id: int, mode: Mode, now: datetime) -> None:
-    """Without `auto` nothing that nobody has looked at goes out; `off` also withdraws what is pending or due."""
+    """Without `auto` nothing that nobody has looked at goes out. `off` and `shadow` also withdraw what waits for the owner, `off`
+    what is due as well."""
     if mode != "auto":
         await silence.hold(connection, silence.SWITCHED, dialog_id=dialog_id)
-    if mode == "off":
-        for channel in ("bot", "account"):
+    for channel in CHANNELS if mode in ("off", "shadow") else ():
+        if mode == "off":
             await due.drop(connection, channel, dialog_id)
-            await supersede(connection, channel, dialog_id, SWITCHED_OFF, now)
+        await supersede(connection, channel, dialog_id, SWITCHED_OFF, now)
 
 
 async def expire(connection: AsyncConnection, settings: Settings, now: datetime) -> list[int]:

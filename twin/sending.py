@@ -12,6 +12,9 @@ from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message
 
+TAKEN_BACK = "taken back"
+KEPT = "it could not be taken back"
+
 
 async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime) -> Bubble | None:
     """Write down that it is being sent, before it is. None if something else has happened to it."""
@@ -82,14 +85,15 @@ async def fail(connection: AsyncConnection, bubble: Bubble, why: str, settings: 
 
 
 async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> int:
-    """Take an answer back: what waits is cancelled, what was sent is to be deleted. Returns how many are to be deleted."""
+    """Take an answer back: what waits is cancelled, what was sent is to be deleted. Returns how many bubbles that concerns."""
+    await drafts.change(connection, draft, state="expired", reason=TAKEN_BACK, settled_at=now, undo_until=None)
     bubbles = await outbox.of_draft(connection, draft.id)
     for bubble in bubbles:
         if bubble.state == "waiting":
             await outbox.move(connection, bubble, "cancelled")
         elif bubble.state == "sent":
             await outbox.move(connection, bubble, "retracting", not_before_at=now)
-    return sum(bubble.state == "sent" for bubble in bubbles)
+    return sum(bubble.state in ("waiting", "sent") for bubble in bubbles)
 
 
 async def recover(connection: AsyncConnection, settings: Settings, now: datetime) -> int:
