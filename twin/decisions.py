@@ -13,10 +13,10 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import replies, sending
+from twin import modes, replies, sending
 from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
-from twin.store import drafts, due, messages, outbox, prompts
+from twin.store import dialogs, drafts, due, messages, outbox, prompts
 from twin.store.drafts import Draft, Wish
 from twin.turns import join_bubbles, split_bubbles
 from twin.utf16 import pieces
@@ -130,7 +130,7 @@ async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
 
 
 async def trust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int) -> Verdict:
-    """ "Auto from now on": send this draft, and let the answers after it go by themselves. Nothing changes if it cannot be sent."""
+    """[Auto from now on]: send this draft, and let the answers after it go by themselves. Nothing changes if it cannot be sent."""
     verdict = await send(connection, draft_id, now, variant=variant)
     if verdict.what == "done" and verdict.draft:
         await replies.set_mode(connection, verdict.draft.dialog_id, "auto", settings, now)
@@ -138,11 +138,14 @@ async def trust(connection: AsyncConnection, draft_id: int, settings: Settings, 
 
 
 async def distrust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime) -> Verdict:
-    """ "Stop auto here": this draft's contact is on approve from now on; answers that have not begun become cards."""
+    """[Stop auto here]: this draft's contact is on approve from now on; answers that have not begun become cards.
+
+    A contact who is not on auto any more stays as he is: an old card must not switch somebody on who was switched off."""
     draft = await _known(connection, draft_id)
     if draft is None:
         return Verdict("unknown")
-    await replies.set_mode(connection, draft.dialog_id, "approve", settings, now)
+    if await modes.effective(connection, await dialogs.get(connection, draft.dialog_id), settings) == "auto":
+        await replies.set_mode(connection, draft.dialog_id, "approve", settings, now)
     fresh = await drafts.get(connection, draft_id)
     if fresh:
         await drafts.change(connection, fresh)  # its card loses the button

@@ -101,6 +101,34 @@ async def test_stop_auto_here_makes_a_card_of_what_has_not_begun(tmp_path: Path)
         assert len(scene.cards()) == 1
 
 
+async def test_an_old_stop_button_does_not_switch_on_who_was_switched_off(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        await wrote(scene, "coming?")
+        await answered(scene, "yes")
+        await scene.start()
+        card = await scene.card("coming?")
+        await until(lambda: "Answered by itself:" in card.text)
+        buttons = card.reply_markup
+        scene.says("/mode @ada off")
+        await scene.hear("Ada Lovelace: off.")
+        card.reply_markup = buttons
+        scene.tap(card, "Stop auto here")
+        await until(lambda: labels(card) == ["Undo"])
+        assert (await _row(scene, "dialogs", dialog_id=ADA))["mode"] == "off"
+
+
+async def test_approve_takes_the_newest_draft_that_has_words(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        await wrote(scene, "coming?")
+        await drafted(scene, "yes")
+        await wrote(scene, "ok", dialog_id=BEN, name="Ben")
+        await drafted(scene, "", dialog_id=BEN, intent="rest", reason="you usually let such a message rest (7 of 9)")
+        await scene.start()
+        scene.says("/approve")
+        await scene.hear("Draft 1 is on its way to Ada Lovelace.")
+        await until(lambda: scene.seen_by(ADA) == ["yes"])
+
+
 async def test_pause_from_an_automatic_card_holds_back_what_has_not_begun_and_resume_offers_it(tmp_path: Path) -> None:
     async with opened(tmp_path, started=False) as scene:
         await wrote(scene, "coming?")
