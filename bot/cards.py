@@ -197,8 +197,8 @@ def _evidence(view: CardView, room: int) -> str:
     lines: list[str] = []
     if view.draft.state == "pending" and view.draft.author == "twin":
         for past in view.past:
-            lines.append(f"{past.at:%d %b %Y}: {_line(past.words)}")
-            lines.append(f"You: {_line(past.reply)}")
+            lines.append(f"{past.at:%d %b %Y}: {_line(past.asked)}")
+            lines.append(f"You: {_line(past.replied)}")
     evidence = "\n".join(["You wrote before:", *lines]) if lines else ""
     return evidence if length(evidence) <= room else ""
 

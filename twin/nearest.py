@@ -14,8 +14,8 @@ from twin.turns import Message, bursts
 class PastReply:
     """What the contact had written, what the owner answered, when, and how near the words are (0 to 1)."""
 
-    words: str
-    reply: str
+    asked: str
+    replied: str
     at: datetime
     likeness: float
 
