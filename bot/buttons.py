@@ -59,11 +59,9 @@ def skipped(draft: Draft) -> InlineKeyboardMarkup:
 
 def automatic(draft: Draft, *, may_undo: bool, is_auto: bool, is_silent: bool) -> InlineKeyboardMarkup | None:
     """Under an automatic answer. `is_auto`: its contact still is on auto."""
-    first = [_tap("Undo", "back", draft, style="danger")] if may_undo else []
-    first += [_tap("Stop auto here", "stop", draft)] if is_auto else []
-    rows = [first] if first else []
+    rows = [[_tap("Undo", "back", draft, style="danger")]] if may_undo else []
     if is_auto:
-        rows.append([silence(begin=not is_silent)])
+        rows.append([_tap("Stop auto here", "stop", draft), silence(begin=not is_silent)])
     return InlineKeyboardMarkup(inline_keyboard=rows) if rows else None
 
 

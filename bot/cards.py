@@ -25,13 +25,14 @@ from twin.caution import describe
 from twin.drafting import MAX_DRAFT
 from twin.nearest import PastReply
 from twin.replies import SUPERSEDED, SWITCHED_OFF, TIMED_OUT
-from twin.sending import TAKEN_BACK
+from twin.sending import KEPT, TAKEN_BACK
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message, split_bubbles
 from twin.utf16 import MARK, cut, length
 
 MAX_TEXT = 4096  # UTF-16 units, https://core.telegram.org/bots/api#sendmessage
+TAKEN_OVER = "taken over"  # the owner wrote in the chat himself
 MAX_NAME = 64
 MAX_PAST = 120  # of each side of a past reply
 MAX_REASON = 300
@@ -139,19 +140,22 @@ def _label(view: CardView) -> str:
             if view.silent_since:
                 return "Goes when you resume:"
             return "Answering by itself:" if view.is_automatic else "Sending:"
+        case "sent" if draft.reason == KEPT:
+            return "Sent, and could not be taken back:"
         case "sent":
             return "Answered by itself:" if view.is_automatic else "Sent:"
         case "failed":
             return f"Not sent, {cut(draft.reason, MAX_REASON)}:" if draft.reason else "Not sent:"
-        case "rejected" if draft.reason == TAKEN_BACK:
-            return _undone(view.sent)
         case "rejected":
             return "Left without an answer." if _rests(draft) else "Skipped:"
+        case "expired" if draft.reason == TAKEN_BACK:
+            return _undone(view.sent)
         case "expired":
             ends = {
                 SUPERSEDED: "Superseded by a newer message:",
                 TIMED_OUT: "Expired, nobody decided on it:",
-                SWITCHED_OFF: "Withdrawn, this contact is off now:",
+                SWITCHED_OFF: "Withdrawn, the mode was changed:",
+                TAKEN_OVER: "Withdrawn, you wrote yourself:",
             }
             return ends.get(draft.reason or "", f"Withdrawn, {cut(draft.reason, MAX_REASON)}:" if draft.reason else "Expired:")
 
@@ -160,7 +164,7 @@ def _undone(bubbles: Sequence[Bubble]) -> str:
     states = {bubble.state for bubble in bubbles}
     if states & {"retracting", "sending", "unheard"}:
         return "Taking it back:"
-    return "Not all of it could be taken back:" if states & {"sent", "uncertain"} else "Taken back:"
+    return "Perhaps not all of it is taken back:" if states & {"sent", "uncertain"} else "Taken back:"
 
 
 def _held_back(view: CardView) -> str:
@@ -184,7 +188,7 @@ def _footer(view: CardView) -> str:
     if draft.state == "pending" and view.silent_since:
         parts.append("all is paused")
     done = sum(bubble.state in ("sent", "retracting") for bubble in view.sent)
-    if view.sent and (draft.state in ("sending", "failed") or (draft.state == "expired" and done)):
+    if view.sent and (draft.state in ("sending", "failed") or (draft.state == "expired" and done and draft.reason != TAKEN_BACK)):
         parts.append(f"{done} of {len(view.sent)} delivered")
     return " · ".join(parts)
 

@@ -22,12 +22,10 @@ from bot.digest_text import digest_text
 from bot.schedule import local_zone
 from bot.telegram import ERRORS, Pause, explain, is_passing
 from twin import decisions, digest, modes, quiet_hours, silence
-from twin.nearest import PastReply, past_replies
-from twin.replies import answered_burst
+from twin.nearest import past_replies
+from twin.replies import HISTORY, answered_burst
 from twin.store import dialogs, drafts, messages, notices, outbox
-from twin.store.drafts import Draft
 from twin.store.notices import Notice
-from twin.turns import Message
 from twin.utf16 import cut
 
 log = structlog.get_logger()
@@ -145,7 +143,8 @@ async def _view(twin: Twin, draft_id: int) -> CardView | None:
         if draft is None:  # forgotten with its contact
             return None
         dialog = await dialogs.get(connection, draft.dialog_id)
-        history = await messages.history(connection, draft.dialog_id, newest=LOOKED_BACK)
+        asks = draft.state == "pending" and draft.author == "twin"
+        history = await messages.history(connection, draft.dialog_id, newest=LOOKED_BACK if asks else HISTORY)
         words = answered_burst(history, draft)
         return CardView(
             draft=draft,
@@ -154,12 +153,8 @@ async def _view(twin: Twin, draft_id: int) -> CardView | None:
             sent=await outbox.of_draft(connection, draft.id),
             undoable=await decisions.is_undoable(connection, draft),
             max_variants=twin.settings.bot.max_variants,
-            past=_past(history, words, draft),
+            past=past_replies(history, words) if asks and words else [],
             is_automatic=await drafts.went_by_itself(connection, draft.id),
             is_auto=await modes.effective(connection, dialog, twin.settings) == "auto",
             silent_since=await silence.since(connection),
         )
-
-
-def _past(history: list[Message], words: list[Message], draft: Draft) -> list[PastReply]:
-    return past_replies(history, words) if draft.state == "pending" and draft.author == "twin" and words else []

@@ -49,7 +49,7 @@ def _lines(contact: Doings) -> list[str]:
     if contact.waiting:
         lines.append(f"{_times(contact.waiting, 'draft')} for you to decide on")
     if contact.expired:
-        lines.append(f"{_times(contact.expired, 'draft')} expired or withdrawn")
+        lines.append(f"{_times(contact.expired, 'draft')} expired before you decided")
     if contact.undelivered:
         lines.append(f"{_times(contact.undelivered, 'answer')} not delivered, or in doubt")
     return lines

@@ -7,7 +7,8 @@ PRIVACY = """Privacy
 This bot is run by one person, on their own machine, and helps them answer messages.
 
 • What you write here is kept on that machine, so that it can be answered. It goes to no other service.
-• An answer is proposed by a language model on that machine; a person approves it before it is sent.
+• An answer is proposed by a language model on that machine. A person approves it before it is sent, or has allowed it to answer you
+by itself.
 • Nothing you write here is used to train a model, unless you were asked and said yes.
 • Ask here at any time, and what you wrote is deleted."""
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import replies, sending
+from twin import modes, replies, sending
 from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
-from twin.store import drafts, due, messages, outbox, prompts
+from twin.store import dialogs, drafts, due, messages, outbox, prompts
 from twin.store.drafts import Draft, Wish
 from twin.turns import join_bubbles, split_bubbles
 from twin.utf16 import pieces
@@ -121,8 +121,8 @@ async def undo(connection: AsyncConnection, draft_id: int, settings: Settings, n
 
 
 async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
-    """A skipped draft may come back while nothing happened in its dialog since; an answer that was taken back may not."""
-    if draft.state != "rejected" or draft.reason == sending.TAKEN_BACK or await due.get(connection, draft.channel, draft.dialog_id):
+    """A skipped draft may come back while nothing happened in its dialog since."""
+    if draft.state != "rejected" or await due.get(connection, draft.channel, draft.dialog_id):
         return False
     newest = await drafts.newest(connection, draft.channel, draft.dialog_id)
     newer = await messages.newest_id(connection, draft.channel, draft.dialog_id)
@@ -130,7 +130,7 @@ async def is_undoable(connection: AsyncConnection, draft: Draft) -> bool:
 
 
 async def trust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime, *, variant: int) -> Verdict:
-    """ "Auto from now on": send this draft, and let the answers after it go by themselves. Nothing changes if it cannot be sent."""
+    """[Auto from now on]: send this draft, and let the answers after it go by themselves. Nothing changes if it cannot be sent."""
     verdict = await send(connection, draft_id, now, variant=variant)
     if verdict.what == "done" and verdict.draft:
         await replies.set_mode(connection, verdict.draft.dialog_id, "auto", settings, now)
@@ -138,11 +138,14 @@ async def trust(connection: AsyncConnection, draft_id: int, settings: Settings, 
 
 
 async def distrust(connection: AsyncConnection, draft_id: int, settings: Settings, now: datetime) -> Verdict:
-    """ "Stop auto here": this draft's contact is on approve from now on; answers that have not begun become cards."""
+    """[Stop auto here]: this draft's contact is on approve from now on; answers that have not begun become cards.
+
+    A contact who is not on auto any more stays as he is: an old card must not switch somebody on who was switched off."""
     draft = await _known(connection, draft_id)
     if draft is None:
         return Verdict("unknown")
-    await replies.set_mode(connection, draft.dialog_id, "approve", settings, now)
+    if await modes.effective(connection, await dialogs.get(connection, draft.dialog_id), settings) == "auto":
+        await replies.set_mode(connection, draft.dialog_id, "approve", settings, now)
     fresh = await drafts.get(connection, draft_id)
     if fresh:
         await drafts.change(connection, fresh)  # its card loses the button
@@ -160,7 +163,7 @@ async def take_back(connection: AsyncConnection, draft_id: int, now: datetime) -
         return Verdict("late", draft)
     await drafts.decide(connection, draft, "undo", now)
     await sending.retract(connection, draft, now)
-    return Verdict("done", draft)
+    return Verdict("done", await drafts.get(connection, draft_id))
 
 
 async def show_card_again(connection: AsyncConnection, draft_id: int) -> Verdict:

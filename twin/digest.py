@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.replies import SUPERSEDED, SWITCHED_OFF
+from twin.replies import TIMED_OUT
 from twin.settings import Settings
 from twin.store import dialogs, facts
 from twin.store.tables import decisions, drafts, outbox
@@ -22,7 +22,6 @@ from twin.turns import split_bubbles
 SEEN, MORNING = "owner seen", "last digest"
 AWAY = timedelta(minutes=30)  # without a sign of the owner for so long: he was away
 FIRST = timedelta(days=1)  # what the first digest looks back on
-OWN_DOING = (SUPERSEDED, SWITCHED_OFF)  # ends that nobody need be told of
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ async def read(connection: AsyncConnection, *, owner_id: int, now: datetime) -> 
     automatic = await _counts(connection, _automatic(since))
     waiting = await _counts(connection, _drafts().where(drafts.c.state == "pending"))
     expired = await _counts(
-        connection, _drafts().where(drafts.c.state == "expired", drafts.c.settled_at > since, drafts.c.reason.not_in(OWN_DOING))
+        connection, _drafts().where(drafts.c.state == "expired", drafts.c.settled_at > since, drafts.c.reason == TIMED_OUT)
     )
     failed = await _counts(connection, _drafts().where(drafts.c.state == "failed", drafts.c.settled_at > since))
     doubtful = await _counts(

@@ -22,7 +22,6 @@ from twin.turns import Message, bursts
 HISTORY = 200  # newest messages that a prompt is made from; the engine cuts to its own limit in tokens
 
 CHANNELS = ("account", "bot")
-
 SUPERSEDED = "superseded"
 TIMED_OUT = "timed out"
 SWITCHED_OFF = "switched off"
@@ -105,7 +104,8 @@ async def set_default_mode(connection: AsyncConnection, mode: Mode, now: datetim
 
 
 async def _follow_mode(connection: AsyncConnection, dialog_id: int, mode: Mode, now: datetime) -> None:
-    """Without `auto` nothing that nobody has looked at goes out; `off` and `shadow` withdraw what is pending, `off` what is due as well."""
+    """Without `auto` nothing that nobody has looked at goes out. `off` and `shadow` also withdraw what waits for the owner, `off`
+    what is due as well."""
     if mode != "auto":
         await silence.hold(connection, silence.SWITCHED, dialog_id=dialog_id)
     for channel in CHANNELS if mode in ("off", "shadow") else ():

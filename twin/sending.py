@@ -190,7 +190,7 @@ async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> i
     current = await drafts.get(connection, draft.id)
     if current is None or current.state not in ("approved", "edited", "sending", "sent"):
         return 0
-    await drafts.change(connection, current, state="rejected", reason=TAKEN_BACK, settled_at=now, undo_until=None)
+    await drafts.change(connection, current, state="expired", reason=TAKEN_BACK, settled_at=now, undo_until=None)
     concerned = [b for b in await outbox.of_draft(connection, draft.id) if b.state in (*UNSETTLED, "sent")]
     for bubble in concerned:
         if bubble.state == "sent":
@@ -227,7 +227,7 @@ async def not_taken_back(connection: AsyncConnection, bubble: Bubble, why: str, 
     """It stays where it is, and the owner is told."""
     await outbox.move(connection, bubble, "sent", error=None)
     draft = await drafts.get(connection, bubble.draft_id)
-    if draft and draft.state == "rejected":
+    if draft and draft.state == "expired":
         await drafts.change(connection, draft, state="sent", reason=KEPT)
     await notices.add(connection, f"I could not take back what went to {await name_of(connection, bubble)}: {why}.", now)
 

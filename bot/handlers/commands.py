@@ -24,6 +24,7 @@ from twin.drafting import OUTAGE
 from twin.errors import TwinError
 from twin.nights import lives
 from twin.store import adapters, connections, dialogs, drafts, facts, overview, runs
+from twin.turns import split_bubbles
 
 log = structlog.get_logger()
 STOPPED = {
@@ -53,7 +54,8 @@ async def on_approve(message: Message, command: CommandObject, twin: Twin) -> No
         await message.answer("Write /approve for the newest draft, or /approve 12 for draft 12.")
         return
     async with twin.store.begin() as connection:
-        newest = next(iter(await drafts.pending(connection)), None)
+        waiting = await drafts.pending(connection)
+        newest = next((draft for draft in waiting if split_bubbles(draft.text)), waiting[0] if waiting else None)
         draft_id = int(wanted) if wanted else newest.id if newest else 0
         verdict = await decisions.send(connection, draft_id, utc_now()) if draft_id else Verdict("unknown")
         dialog = await dialogs.get(connection, verdict.draft.dialog_id) if verdict.draft else None

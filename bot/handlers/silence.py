@@ -35,7 +35,7 @@ async def on_silence_tap(callback: CallbackQuery, callback_data: SilenceTap, twi
     await _set(twin, begin=callback_data.begin)
     await quietly(callback.answer("All is paused" if callback_data.begin else "Going on"), "tap.unanswered")
     message = callback.message
-    if not isinstance(message, Message) or not message.reply_markup or len(message.reply_markup.inline_keyboard) > 1:
+    if not isinstance(message, Message) or not message.reply_markup or sum(map(len, message.reply_markup.inline_keyboard)) > 1:
         return
     if message.text in (BEGUN, PAUSED_ALREADY):
         await quietly(message.edit_text(ENDED), "silence.not_shown")

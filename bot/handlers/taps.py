@@ -105,7 +105,6 @@ def refusal(verdict: Verdict) -> str:
             return "No more variants for this one."
         case "decided" if draft:
             said = {"rejected": "skipped", "approved": "on its way", "edited": "on its way", "sending": "on its way"}
-            said |= {"rejected": "taken back"} if draft.reason == sending.TAKEN_BACK else {}
             reason = f" ({draft.reason})" if draft.state == "expired" and draft.reason else ""
             return f"Draft {draft.id} is {said.get(draft.state, draft.state)} already{reason}."
         case _:

@@ -1,7 +1,7 @@
 """Cards: what they show, and that they always fit."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,10 @@ from aiogram.types import InlineKeyboardMarkup
 from bot.buttons import DoubtTap, SilenceTap, Tap, doubt_keyboard
 from bot.cards import CardView, newest_words, render, shown_name
 from bot.mode_menu import ModeTap
+from twin.caution import describe
 from twin.drafting import MAX_DRAFT, fit_draft
+from twin.nearest import PastReply
+from twin.sending import KEPT, TAKEN_BACK
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.turns import Message, join_bubbles
@@ -105,7 +108,7 @@ def test_the_newest_words_are_kept_even_if_they_must_be_cut() -> None:
         ({"state": "rejected"}, [], "Skipped:"),
         ({"state": "expired", "reason": "superseded"}, [], "Superseded by a newer message:"),
         ({"state": "expired", "reason": "timed out"}, [], "Expired, nobody decided on it:"),
-        ({"state": "expired", "reason": "switched off"}, [], "Withdrawn, this contact is off now:"),
+        ({"state": "expired", "reason": "switched off"}, [], "Withdrawn, the mode was changed:"),
     ],
 )
 def test_each_state_has_its_words_and_buttons(draft: dict[str, Any], labels: list[str], said: str) -> None:
@@ -141,3 +144,119 @@ def test_lines_within_a_bubble_are_set_in() -> None:
     assert (
         "Draft:\n• first\n    still first\n• second" in render(view(text=join_bubbles(["first\nstill first", "second"]))).content()["text"]
     )
+
+
+# --- why it looks like that ---------------------------------------------------------------------------------------------------
+
+
+def past(words: str, reply: str) -> PastReply:
+    return PastReply(words, reply, datetime(2025, 5, 3, 12, tzinfo=UTC), 0.8)
+
+
+def test_a_card_says_by_which_way_they_wrote() -> None:
+    assert render(view(channel="account")).content()["text"].startswith("Ada · in your chat\nhey\n")
+    assert render(view()).content()["text"].startswith("Ada · to the bot\nhey\n")
+
+
+def test_past_replies_are_folded_under_the_draft() -> None:
+    shown = replace(view(), past=[past("up to anything?", "not much\nyou?"), past("busy?", "always")])
+    content = render(shown).content()
+    assert entities(content)["expandable_blockquote"] == (
+        "You wrote before:\n03 May 2025: up to anything?\nYou: not much / you?\n03 May 2025: busy?\nYou: always"
+    )
+    assert content["text"].endswith("You: always\nDraft 12 · adapter ada-3")
+    sent = replace(shown, draft=replace(DRAFT, state="sent"))
+    assert "You wrote before" not in render(sent).content()["text"]
+
+
+def test_what_was_held_back_says_so_before_its_words() -> None:
+    text = render(view(mode="auto", flags=["money", "unsure"])).content()["text"]
+    assert f"hey\nHeld back: {describe('money')}; {describe('unsure')}.\nDraft:\n" in text
+    assert "Held back" not in render(view(mode="auto", flags=["money"], state="sent")).content()["text"]
+
+
+def test_better_no_answer_is_a_card_of_its_own() -> None:
+    rest = view("ok", text="", intent="rest", reason="you usually let such a message rest (7 of 9)", adapter=None)
+    card = render(rest)
+    assert card.content()["text"] == ("Ada · to the bot\nok\nNo answer: you usually let such a message rest (7 of 9)\n\nDraft 12")
+    assert buttons(card.keyboard) == ["Leave it", "Write anyway", "Edit"]
+    assert "Left without an answer." in render(replace(rest, draft=replace(rest.draft, state="rejected"))).content()["text"]
+    written = replace(rest, draft=replace(rest.draft, text="good", variant=2))
+    assert "Draft:\ngood" in render(written).content()["text"]
+
+
+def test_an_automatic_answer_has_undo_while_there_is_time() -> None:
+    sent = replace(view(mode="auto", state="sent", undo_until=NOW + timedelta(seconds=20)), is_automatic=True, is_auto=True)
+    assert "Answered by itself:" in render(sent).content()["text"]
+    assert buttons(render(sent).keyboard) == ["Undo", "Stop auto here", "Pause all"]
+    over = replace(sent, draft=replace(sent.draft, undo_until=None))
+    assert buttons(render(over).keyboard) == ["Stop auto here", "Pause all"]
+    assert buttons(render(replace(over, is_auto=False)).keyboard) == []
+    assert buttons(render(replace(sent, silent_since=NOW)).keyboard) == ["Undo", "Stop auto here", "Resume"]
+    assert "Answering by itself:" in render(replace(sent, draft=replace(sent.draft, state="sending"))).content()["text"]
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (["retracted", "cancelled"], "Taken back:"),
+        (["retracting", "cancelled"], "Taking it back:"),
+        (["sending", "cancelled"], "Taking it back:"),
+        (["retracted", "uncertain"], "Perhaps not all of it is taken back:"),
+    ],
+)
+def test_undo_says_how_far_it_came(states: list[str], said: str) -> None:
+    bubbles = [bubble(f"bubble {i}", state, position=i) for i, state in enumerate(states)]
+    content = render(replace(view(state="expired", reason=TAKEN_BACK), sent=bubbles, is_automatic=True, is_auto=True)).content()
+    assert said in content["text"]
+    assert entities(content)["strikethrough"] == "• bubble 0\n• bubble 1"
+    assert "could not be taken back" in render(replace(view(state="sent", reason=KEPT), sent=bubbles)).content()["text"]
+
+
+def test_while_all_is_paused_a_card_says_so_and_offers_to_go_on() -> None:
+    card = render(replace(view(), silent_since=NOW))
+    assert card.content()["text"].endswith(" · all is paused")
+    assert buttons(card.keyboard)[-1] == "Resume"
+    assert "Goes when you resume:" in render(replace(view(state="approved"), silent_since=NOW)).content()["text"]
+
+
+def test_what_was_cancelled_before_does_not_hide_the_draft() -> None:
+    assert "• not much\n• you?" in render(replace(view(), sent=[bubble("other", "cancelled")])).content()["text"]
+
+
+def test_a_contact_on_auto_is_not_offered_auto() -> None:
+    assert "Auto from now on" not in buttons(render(replace(view(), is_auto=True)).keyboard)
+
+
+def test_rows_fit_a_phone() -> None:
+    keyboards = [render(view()).keyboard, render(view(intent="rest", text="")).keyboard]
+    rows = [row for keyboard in keyboards if keyboard for row in keyboard.inline_keyboard]
+    assert all(len(row) <= 3 and sum(len(button.text) for button in row) <= 24 for row in rows)
+
+
+@pytest.mark.parametrize("alphabet", ["x", FAMILY, ARABIC, FLAG, ZALGO])
+@pytest.mark.parametrize("state", ["pending", "expired", "failed", "sent"])
+def test_a_card_fits_with_everything_at_its_longest(alphabet: str, state: str) -> None:
+    long = alphabet * 5000
+    draft = {
+        "text": fit_draft(long), "state": state, "mode": "auto", "variant": 3, "adapter": "a" * 64, "reason": long[:4000],
+        "wish": "shorter",
+        "flags": ["money", "codes", "health", "promises", "injection", "private", "unsure", "limit", "quiet", "paused", long[:600]],
+        "another_due_at": NOW, "id": 2**31,
+    }  # fmt: skip
+    sent = [bubble(long[:4000], "sent")] if state == "sent" else []
+    full = replace(
+        view(long, long, "and the newest", **draft), name=long, past=[past(long, long)] * 2, sent=sent, silent_since=NOW, is_automatic=True
+    )
+    content = render(full).content()
+    assert length(content["text"]) <= 4096
+    assert max(e.offset + e.length for e in content["entities"]) <= length(content["text"])
+    assert all(e.length > 0 for e in content["entities"])
+    assert f"Draft {2**31}" in content["text"].split("\n")[-1]
+    content["text"].encode("utf-8")
+    if state == "pending":
+        assert fit_draft(long) in content["text"]
+
+
+def test_a_right_to_left_past_reply_is_kept_apart_from_its_date() -> None:
+    assert "03 May 2025: \u2068" + ARABIC.strip() + "\u2069" in render(replace(view(), past=[past(ARABIC, "ok")])).content()["text"]

@@ -51,7 +51,7 @@ class Load:
 
     def decide(self) -> None:
         for card in self.scene.from_bot(OWNER)[-8:]:
-            offered = [label for label in labels(card) if label != "Edit"]
+            offered = [label for label in labels(card) if label not in ("Edit", "Auto from now on")]
             if not offered or (card.uid, card.text) in self.seen or self.chance.random() < 0.3:
                 continue
             self.seen.add((card.uid, card.text))

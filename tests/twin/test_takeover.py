@@ -230,7 +230,7 @@ async def test_taking_back_covers_every_state(chat: Chat) -> None:
     assert draft
     assert await sending.retract(chat.connection, draft, chat.now) == 3
     assert await chat.states() == ["retracting", "sending", "cancelled"]
-    assert await chat.ended() == ("rejected", "taken back")
+    assert await chat.ended() == ("expired", "taken back")
     await sending.arrived(chat.connection, flying, message_id=51, sent_at=chat.now, settings=SETTINGS, now=chat.now)
     assert await chat.states() == ["retracting", "retracting", "cancelled"]
     for bubble in await outbox.in_state(chat.connection, "retracting"):

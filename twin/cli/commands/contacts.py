@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
+from twin import modes, replies
 from twin.cli.choosing import find_contact
 from twin.cli.folder import open_folder, transact, utc_now
 from twin.cli.guard import guarded
@@ -70,7 +72,7 @@ def contacts(
                 if consent:
                     await dialogs.record_consent(connection, dialog.dialog_id, consent, utc_now(), words)
                 if mode:
-                    await dialogs.set_mode(connection, dialog.dialog_id, None if mode == "default" else mode)
+                    await replies.set_mode(connection, dialog.dialog_id, None if mode == "default" else mode, settings, utc_now())
                 if exclude is not None:
                     await dialogs.exclude(connection, dialog.dialog_id, exclude)
                 if consent == "revoked":
@@ -81,6 +83,7 @@ def contacts(
         if carrying:
             screen.say(f"Trained on it already: {', '.join(carrying)}. Retrain with `twin nightly`, or roll back.")
     rows = transact(settings, _rows)
+    default = transact(settings, partial(modes.default, settings=settings))
     ids = {dialog.dialog_id for dialog in chosen}
     shown = [row for row in rows if not setting or row["dialog_id"] in ids]
     grid = table("", "contact", "id", "messages", "owner's", "consent", "mode", "", right=("messages", "owner's"))
@@ -93,7 +96,7 @@ def contacts(
             f"{row['messages']:,}",
             f"{row['owner_messages']:,}",
             agreed,
-            row["mode"] or f"{settings.bot.default_mode} (default)",
+            row["mode"] or f"{default} (default)",
             Text("excluded", style="red") if row["excluded"] else "",
         )
     screen.show(grid if shown else "No private chats yet: `twin collect` or `twin import` brings them.")
