@@ -52,7 +52,7 @@ _CLOCK = re.compile(
     r"|[一二三四五六七八九十两]点"
 )
 _DATE = re.compile(
-    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|[0-3]?\d/[01]?\d(?:/\d{2,4})?|20\d\d-[01]\d-[0-3]\d)(?![\d])|\d{1,2}月\d{1,2}[日号]"
+    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|(?!24/7|\d\d?/10\b|[123]/[234]\b)[0-3]?\d/[01]?\d(?:/\d{2,4})?|20\d\d-[01]\d-[0-3]\d)(?![\d])|\d{1,2}月\d{1,2}[日号]"
 )
 _QUESTION = re.compile("[?؟？]")
 _ROLE_MARK = re.compile(
@@ -69,7 +69,7 @@ _LINK = re.compile(
 )
 _MENTION = re.compile(r"(?<![\w@.])@\w{3,}")
 _SPOKEN_ADDRESS = re.compile(
-    r"\w{2,}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}\s?(?:[\[(]\s?dot\s?[\])]|\sdot\s|\.)\s?\w{2,}"
+    r"\w{2,}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}(?:\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s|\.)\w{2,}"
 )
 _NUMBER = re.compile(r"\d(?:[\s.()/-]{0,2}\d){5,}")
 _PERHAPS = re.compile(r"[@.\[(/]|\d.*\d.*\d.*\d.*\d.*\d|\S{16}|\s(?:at|arroba)\s")
