@@ -40,6 +40,7 @@ PHRASES = {
     "quiet": "quiet hours",
 }
 REMEMBERED = 20  # of the contact's messages: an instruction goes on working for as long as it stands in the prompt
+SHORT, SHORT_WORDS = 50, 7  # characters and words: "are u a bot lol"
 HARMLESS_KINDS = frozenset({"text", "sticker", "animation", "dice"})
 
 _CURRENCY = r"(?:[$€£¥₽₹₺₴₩₪฿]|\b(?:usd|eur|gbp|chf|rub|uah|try|inr|brl|aed|sar)\b)"
@@ -151,9 +152,15 @@ def instructs(text: str, lists: WordLists) -> bool:
     folded = fold(text)
     if _ROLE_MARK.search(folded) or lists.roles.search(folded) or "injection" in _topics(folded, lists):
         return True
+    if "twin" in _topics(folded, lists) and (_QUESTION.search(folded) or _is_short(folded)):
+        return True
     if any(map(lists.has_sentence, spelled(folded))):
         return True
     return any("injection" in lists.topics(fold(other)) for other in _decoded(text))
+
+
+def _is_short(folded: str) -> bool:
+    return len(folded) <= SHORT and len(folded.split()) <= SHORT_WORDS
 
 
 def _heard(bubbles: Sequence[str], burst: Sequence[Message], history: Sequence[Message], name: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ def flags(theirs: str, ours: str = "haha yes", history: list[Message] | None = N
 
 def test_the_tables_are_long_and_say_nothing_twice():
     attacks = [*SENSITIVE, *((flag, text, "draft") for flag, texts in DRAFTS.items() for text in texts)]
-    assert len(set(attacks)) == len(attacks) >= 200
+    assert len(set(attacks)) == len(attacks) >= 460
     assert len(set(HARMLESS)) == len(HARMLESS) >= 150
 
 
