@@ -28,9 +28,9 @@ def dataset(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Build the dataset from the chats with consent, and show it and how you answer.
+    """Build the dataset from the chats with consent, and show it.
 
-    The same messages and settings give the same bytes, so building twice changes nothing.
+    The same messages and settings give the same bytes, so building twice changes nothing. Shown beside it: how you answer.
     """
     from bot.schedule import local_zone
 
