@@ -8,6 +8,7 @@ anchor loss     the same loss on older conversations that no adapter learned: wh
 generic loss    on general instructions that nothing trains on
 verbatim        share of greedy answers that are, word for word, a longer reply that was trained on
 style           trainer.style: the sampled answers beside everything that the owner wrote
+unsure below    a fifth of the sampled answers had a lower mean log-probability a token: what twin.confidence holds back
 
 Loss alone lies: an adapter can win it and answer "hey are you there?" to everything. Each figure comes with its standard
 error. "owner" holds the ceiling: the owner's own replies to the same held-out messages; the base model is the floor.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 from trainer import instructions, style
@@ -33,6 +35,8 @@ from twin.turns import Renderer
 ANSWERS = 50
 LONG_WORDS, LONG_CHARACTERS = 5, 25  # a reply of less says nothing when it is said again
 SWAPS = 400
+UNSURE = 0.2  # the share of answers that count as unsure
+FEWEST_ANSWERS = 10  # fewer have no fifth to speak of
 
 
 def evaluate(
@@ -105,6 +109,7 @@ def _figures(exam: Exam, heard: Heard, likeness: style.Likeness, known: set[str]
         **_loss("generic_loss", heard.generic),
         **(_verbatim(heard.greedy, known) if heard.greedy else {}),
         **likeness.measure(said),
+        **_unsure(heard.sureness),
     }
     return figures | {
         "item_count": len(heard.items),
@@ -146,6 +151,13 @@ def _difference_errors(likeness: style.Likeness, one: Sequence[str], other: Sequ
         pairs = [(b, a) if moved else (a, b) for a, b, moved in zip(one, other, swap, strict=True)]
         differences.append((_different([a for a, _ in pairs]) - _different([b for _, b in pairs])) / len(one))
     return {"distinct": round(float(numpy.std(differences)), 4), **likeness.difference_errors(one, other)}
+
+
+def _unsure(sureness: Sequence[float]) -> dict[str, float]:
+    """The UNSURE quantile, between the two answers that it lies between; nothing of too few."""
+    if len(sureness) < FEWEST_ANSWERS:
+        return {}
+    return {"unsure_below": round(quantiles(sureness, n=round(1 / UNSURE), method="inclusive")[0], 4)}
 
 
 def _different(said: Sequence[str]) -> int:

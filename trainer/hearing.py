@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.instructions import Talk
-from trainer.scoring import CONTEXTS, Item, answers, groups, own_nats, score_group
+from trainer.scoring import CONTEXTS, Item, answers, groups, own_nats, sampled, score_group
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
 from twin.generator import Sampling
@@ -26,7 +26,7 @@ from twin.progress import Progress
 from twin.sealing import write_private
 from twin.turns import Renderer
 
-KEPT_AS = 3  # changes when what was kept before must not be used any more
+KEPT_AS = 4  # changes when what was kept before must not be used any more
 KEPT_FILES = 60
 
 
@@ -50,6 +50,7 @@ class Heard:
     anchors: list[tuple[int, float]]
     generic: list[tuple[int, float]]
     said: list[str]
+    sureness: list[float]  # of each that was said, its mean log-probability
     greedy: list[str]  # empty for the base model, which repeats nothing that it never saw
 
 
@@ -106,12 +107,13 @@ def _sit(model: Any, renderer: Renderer, exam: Exam, name: str, tell: Any) -> di
     anchors = [(t, _number(n, name)) for t, n in own_nats(model, renderer, [(*item.context, item.reply) for item in exam.anchors])]
     answering = f"{name}: answering {len(exam.spoken)} messages"
     tell(len(anchors) / 20, answering)
-    said = answers(model, renderer, exam.spoken, exam.sampling)
+    said = sampled(model, renderer, exam.spoken, exam.sampling)
     tell(len(said) / 8, answering)
     likeliest = Sampling(temperature=0, max_new_tokens=exam.sampling.max_new_tokens)
     greedy = answers(model, renderer, exam.spoken, likeliest) if name != "base" else []
     tell(len(said) / 8, name)
-    return {"items": items, "anchors": anchors, "said": said, "greedy": greedy}
+    texts, sureness = [answer.text for answer in said], [_number(answer.mean_logprob, name) for answer in said]
+    return {"items": items, "anchors": anchors, "said": texts, "sureness": sureness, "greedy": greedy}
 
 
 def _read(model: Any, renderer: Renderer, exam: Exam, name: str, tell: Any) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _recall(path: Path) -> dict[str, Any] | None:
 
 def _heard(row: dict[str, Any]) -> Heard:
     items, pairs = [(t, n, c) for t, n, c in row["items"]], {part: [(t, n) for t, n in row[part]] for part in ("anchors", "generic")}
-    return Heard(items, pairs["anchors"], pairs["generic"], row["said"], row["greedy"])
+    return Heard(items, pairs["anchors"], pairs["generic"], row["said"], row["sureness"], row["greedy"])
 
 
 def _tidy(cache: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from trainer.examples import Example
@@ -112,7 +111,20 @@ def score_group(model: Any, renderer: Renderer, group: Sequence[Item]) -> list[S
     ]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model said, and how sure it was: `mean_logprob` as in twin.generator.Generated."""
+
+    text: str
+    mean_logprob: float
+
+
 def answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[str]:
+    """The words of `sampled`."""
+    return [answer.text for answer in sampled(model, renderer, items, sampling)]
+
+
+def sampled(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sampling) -> list[Answer]:
     """One sampled answer an item, in batches padded on the left. The same draws for every model that is compared.
 
     A batch goes on for as long as its longest answer, so it speaks in rounds and those that have ended leave between them.
@@ -122,6 +134,7 @@ def answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sam
     ends = _ends(model, renderer)
     tokenizer: Any = renderer.tokenizer
     said: list[list[int]] = [[] for _ in items]
+    logprobs: list[list[float]] = [[] for _ in items]
     prompts = [renderer.prompt(item.context) for item in items]
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -131,10 +144,12 @@ def answers(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sam
             for words in (min(FIRST_ROUND, sampling.max_new_tokens), sampling.max_new_tokens - FIRST_ROUND):
                 if speaking and words > 0:
                     more = _continued(model, [prompts[i] + said[i] for i in speaking], ends, sampling, words)
-                    for i, ids in zip(speaking, more, strict=True):
+                    for i, (ids, each) in zip(speaking, more, strict=True):
                         said[i] += ids
+                        logprobs[i] += each
                 speaking = [i for i in speaking if not said[i] or said[i][-1] not in ends]
-    return [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
+    texts = [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
+    return [Answer(text, sum(each) / len(each)) for text, each in zip(texts, logprobs, strict=True)]
 
 
 def _ends(model: Any, renderer: Renderer) -> list[int]:
@@ -143,8 +158,11 @@ def _ends(model: Any, renderer: Renderer) -> list[int]:
     return sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
 
 
-def _continued(model: Any, prompts: Sequence[list[int]], ends: list[int], sampling: Sampling, words: int) -> list[list[int]]:
-    """What the model says next, at most so many tokens, up to and with the first end."""
+def _continued(
+    model: Any, prompts: Sequence[list[int]], ends: list[int], sampling: Sampling, words: int
+) -> list[tuple[list[int], list[float]]]:
+    """What the model says next, at most so many tokens, up to and with the first end; and each token's log-probability under the
+    model's own distribution, before temperature and top-p."""
     import torch
     from transformers import GenerationConfig
 
@@ -153,10 +171,19 @@ def _continued(model: Any, prompts: Sequence[list[int]], ends: list[int], sampli
     ids = torch.tensor([[ends[0]] * (longest - len(p)) + p for p in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     config = GenerationConfig(do_sample=False, max_new_tokens=words, eos_token_id=ends, pad_token_id=ends[0])
-    drawn = [partial(draw, temperature=sampling.temperature, top_p=sampling.top_p)] if sampling.temperature > 0 else []
-    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=drawn)
+    steps: list[Any] = []  # a tensor of one log-probability a row for each token
+
+    def choose(seen: Any, scores: Any) -> Any:
+        chosen = draw(seen, scores, temperature=sampling.temperature, top_p=sampling.top_p) if sampling.temperature > 0 else scores
+        picked = chosen.argmax(-1, keepdim=True)  # what `generate` takes next
+        steps.append((scores.gather(-1, picked).float() - scores.float().logsumexp(-1, keepdim=True)).squeeze(-1))
+        return chosen
+
+    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=[choose])
     rows = [row[longest:].tolist() for row in out]
-    return [row[: next((i for i, token in enumerate(row) if token in ends), len(row)) + 1] for row in rows]
+    logprobs = torch.stack(steps, dim=1).tolist()
+    lengths = [next((i for i, token in enumerate(row) if token in ends), len(row)) + 1 for row in rows]
+    return [(row[:length], each[:length]) for row, each, length in zip(rows, logprobs, lengths, strict=True)]
 
 
 def draw(_: Any, scores: Any, *, temperature: float, top_p: float) -> Any:

@@ -42,6 +42,7 @@ PHRASES = {
     "switched": "you took this contact off auto before it went",
 }
 REMEMBERED = 20  # of the contact's messages: an instruction goes on working for as long as it stands in the prompt
+SHORT, SHORT_WORDS = 50, 7  # characters and words: "are u a bot lol"
 HARMLESS_KINDS = frozenset({"text", "sticker", "animation", "dice"})
 
 _CURRENCY = r"(?:[$€£¥₽₹₺₴₩₪฿]|\b(?:usd|eur|gbp|chf|rub|uah|try|inr|brl|aed|sar)\b)"
@@ -54,7 +55,7 @@ _CLOCK = re.compile(
     r"|[一二三四五六七八九十两]点"
 )
 _DATE = re.compile(
-    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|[0-3]?\d/[01]?\d(?:/\d{2,4})?|20\d\d-[01]\d-[0-3]\d)(?![\d])|\d{1,2}月\d{1,2}[日号]"
+    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|(?!24/7|\d\d?/10\b|[123]/[234]\b)[0-3]?\d/[01]?\d(?:/\d{2,4})?|20\d\d-[01]\d-[0-3]\d)(?![\d])|\d{1,2}月\d{1,2}[日号]"
 )
 _QUESTION = re.compile("[?؟？]")
 _ROLE_MARK = re.compile(
@@ -71,7 +72,7 @@ _LINK = re.compile(
 )
 _MENTION = re.compile(r"(?<![\w@.])@\w{3,}")
 _SPOKEN_ADDRESS = re.compile(
-    r"\w{2,}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}\s?(?:[\[(]\s?dot\s?[\])]|\sdot\s|\.)\s?\w{2,}"
+    r"\w{2,}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}(?:\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s|\.)\w{2,}"
 )
 _NUMBER = re.compile(r"\d(?:[\s.()/-]{0,2}\d){5,}")
 _PERHAPS = re.compile(r"[@.\[(/]|\d.*\d.*\d.*\d.*\d.*\d|\S{16}|\s(?:at|arroba)\s")
@@ -153,9 +154,15 @@ def instructs(text: str, lists: WordLists) -> bool:
     folded = fold(text)
     if _ROLE_MARK.search(folded) or lists.roles.search(folded) or "injection" in _topics(folded, lists):
         return True
+    if "twin" in _topics(folded, lists) and (_QUESTION.search(folded) or _is_short(folded)):
+        return True
     if any(map(lists.has_sentence, spelled(folded))):
         return True
     return any("injection" in lists.topics(fold(other)) for other in _decoded(text))
+
+
+def _is_short(folded: str) -> bool:
+    return len(folded) <= SHORT and len(folded.split()) <= SHORT_WORDS
 
 
 def _heard(bubbles: Sequence[str], burst: Sequence[Message], history: Sequence[Message], name: str) -> Iterator[str]:

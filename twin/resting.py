@@ -1,13 +1,13 @@
 """Not answering is an answer: what the owner lets rest with this contact ("ok", a thumb, a sticker), the twin lets rest too.
 
-A case is a light burst of the contact that is like the newest one, and whose fate is known: the owner wrote before the contact
-wrote anew and within HOURS, or did not. Questions never rest, and neither does anything of more than a few words.
+A case is an earlier light burst of the contact that is like the newest one: the owner wrote before the contact wrote anew and
+within HOURS, or did not. Questions never rest, and neither does anything of more than a few words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -16,13 +16,14 @@ from twin.folding import fold
 from twin.turns import Message
 
 HOURS = timedelta(hours=12)
+RECENT = timedelta(days=365)  # people change
 ANEW = timedelta(minutes=30)  # a contact who writes on after so long begins anew: the silence before was an answer
 CASES, SHARE = 5, 0.6
 LONGEST = 24  # characters of a light message
 MOST_WORDS = 3
 LIGHT_KINDS = frozenset({"sticker", "animation", "dice"})
 QUESTION = re.compile("[?？؟]")
-_LAUGH = re.compile(r"(?:a?(?:h[aeiou]|j[aei]|x[aeiou]|х[аеи]|ה|ㅋ|ㅎ|哈|呵|嘿|w|k|5|ه))+h?|lo+l|lmf?ao|rofl|mdr|ptdr|😂+|🤣+")
+_LAUGH = re.compile(r"[aeiouаеи]?(?:(?:h[aeiou]|j[aei]|x[aeiou]|х[аеи]|ה|ㅋ|ㅎ|哈|呵|嘿|w|k|5|ه))+h?|lo+l|lmf?ao|rofl|mdr|ptdr|😂+|🤣+")
 _WORDLESS = re.compile(r"[\W_]+")
 
 
@@ -42,7 +43,8 @@ def rests(history: Sequence[Message], burst: Sequence[Message], *, now: datetime
     if wanted is None:
         return None
     newest = {(m.channel, m.message_id) for m in burst}
-    rested = [rest for kind, rest in _cases([m for m in history if (m.channel, m.message_id) not in newest], now) if kind == wanted]
+    talk = [m for m in history if (m.channel, m.message_id) not in newest and now - m.sent_at < RECENT]
+    rested = [rest for kind, rest in _cases([*talk, *burst], newest) if kind == wanted]
     share = sum(rested) / len(rested) if rested else 0.0
     return Rest(round(share, 2), len(rested)) if len(rested) >= CASES and share >= SHARE else None
 
@@ -70,19 +72,15 @@ def _light(message: Message) -> str | None:
     return re.sub(r"(\w)\1+", r"\1", plain)  # "okkk" is "ok", "sooo" is "so"
 
 
-def _cases(messages: Sequence[Message], now: datetime) -> Iterator[tuple[str, bool]]:
-    """(what it was like, whether it was let rest) of every light burst whose fate is known and was the owner's doing."""
-    runs = _runs(messages)
-    for run, following in pairwise([*runs, []]):
-        kind = None if run[0].out else kind_of(run)
-        if kind is None:
+def _cases(messages: Sequence[Message], newest: Container[tuple[str, int]]) -> Iterator[tuple[str, bool]]:
+    """(what it was like, whether it was let rest) of every earlier light burst whose fate was the owner's doing."""
+    for run, following in pairwise(_runs(messages)):
+        if run[0].out or any((m.channel, m.message_id) in newest for m in run):
             continue
-        deadline = run[-1].sent_at + HOURS
-        if following and following[0].sent_at <= deadline:
-            if following[0].source != "twin":  # what the twin answered says nothing about the owner
-                yield kind, not following[0].out
-        elif following or now > deadline:
-            yield kind, True
+        kind = kind_of(run)
+        is_answer = following[0].out and following[0].sent_at - run[-1].sent_at <= HOURS
+        if kind is not None and not (is_answer and following[0].source == "twin"):  # which says nothing about the owner
+            yield kind, not is_answer
 
 
 def _runs(messages: Sequence[Message]) -> list[list[Message]]:

@@ -14,6 +14,7 @@ Topics:
 
     money codes health promises injection   what speaks against an automatic answer
     days          days and times of day: with a question, or in a draft, they make an appointment
+    twin          what the twin is or is told: in a question or in few words it is meant for the twin
     roles         how somebody would begin a line that pretends to be the system's or the owner's: "system:"
     harmless      what is struck out before anything else is looked for: "pay attention"
     warm          what makes an answer warm (twin.wishes)
@@ -34,7 +35,7 @@ from twin.errors import InputError
 from twin.folding import UNPARTED, fold, views, words
 
 SHIPPED = Path(__file__).with_name("words")
-TOPICS = ("money", "codes", "health", "promises", "injection", "days", "roles", "harmless", "warm")
+TOPICS = ("money", "codes", "health", "promises", "injection", "days", "twin", "roles", "harmless", "warm")
 WORDS_BETWEEN = 5
 CHARACTERS_BETWEEN = 12  # in scripts without spaces
 SHORTEST_STEM = 2

@@ -43,8 +43,10 @@ def test_from_messages_to_a_live_adapter(talked: Path) -> None:
     report = built.document
     assert {row["dialog_id"]: row["left_out"] for row in report["contacts"]} == {11: None, 12: None, 13: "consent: never asked"}
     assert report["examples"]["train"] > 0
+    assert report["tempo"]["total"]["replies"] == 126
     shown = twin("dataset", "--show", "1")
     assert "learned" in shown.out
+    assert "How you answer" in shown.out
     assert "never asked" in shown.out
     assert twin("dataset", "--json").document["reused"]
 

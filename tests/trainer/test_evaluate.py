@@ -17,7 +17,7 @@ import trainer.hearing
 import trainer.scoring
 from trainer import instructions
 from trainer.dataset import load_tokenizer, read_examples
-from trainer.evaluate import _loss, _share, _verbatim, evaluate
+from trainer.evaluate import _loss, _share, _unsure, _verbatim, evaluate
 from trainer.examples import Example
 from trainer.scoring import CONTEXTS, Item, choose_items, choose_talks, groups, own_nats, score_group
 from trainer.train import train
@@ -194,12 +194,46 @@ def test_answers_in_rounds_are_those_of_one_go(tiny_base, renderer, monkeypatch)
     talkative = Sampling(temperature=0, max_new_tokens=12)
     with torch.inference_mode():
         likely = trainer.scoring.answers(model, renderer, ITEMS, talkative)
-        ids = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [2], talkative, 12)[0]
+        ids, _ = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [2], talkative, 12)[0]
         monkeypatch.setattr(trainer.scoring, "FIRST_ROUND", 5)
         assert trainer.scoring.answers(model, renderer, ITEMS, talkative) == likely
-        ended = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [ids[3]], talkative, 12)[0]
+        ended, logprobs = trainer.scoring._continued(model, [renderer.prompt(ITEMS[0].context)], [ids[3]], talkative, 12)[0]
     assert len(set(likely)) > 1
     assert ended == ids[: ids.index(ids[3]) + 1]
+    assert len(logprobs) == len(ended)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_sampled_answer_knows_how_likely_it_was_before_temperature_and_nucleus(tiny_base, renderer, temperature, monkeypatch):
+    """The same number as reading prompt and answer once more gives, in one round or in two."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32, attn_implementation="sdpa").eval()
+    kept: list[tuple[list[int], list[int], list[float]]] = []
+    speak = trainer.scoring._continued
+
+    def listen(model: Any, prompts: Any, *order: Any) -> Any:
+        more = speak(model, prompts, *order)
+        kept.extend((prompt, ids, logprobs) for prompt, (ids, logprobs) in zip(prompts, more, strict=True))
+        return more
+
+    monkeypatch.setattr(trainer.scoring, "_continued", listen)
+    monkeypatch.setattr(trainer.scoring, "FIRST_ROUND", 4)
+    with torch.inference_mode():
+        said = trainer.scoring.sampled(model, renderer, ITEMS[:3], Sampling(temperature=temperature, top_p=0.8, max_new_tokens=7))
+        for prompt, ids, logprobs in kept:
+            logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].float()
+            real = logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).squeeze(-1)
+            assert logprobs == pytest.approx(real.tolist(), abs=1e-3)
+    assert len(kept) > len(said) == 3
+    spoken = [[value for _, _, logprobs in (kept[i], *kept[3 + i : 4 + i]) for value in logprobs] for i in range(3)]
+    assert [answer.mean_logprob for answer in said] == pytest.approx([sum(each) / len(each) for each in spoken])
+
+
+def test_a_fifth_of_the_answers_is_unsure_and_of_too_few_nothing_is_said():
+    assert _unsure([-float(i) for i in range(11)]) == {"unsure_below": -8.0}
+    assert _unsure([-1.0] * 9) == {}
 
 
 # --- which replies ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from twin.cli import stages
+from twin.cli import habits, stages
 from twin.cli.folder import open_folder
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, table
@@ -30,21 +30,24 @@ def dataset(
 ) -> None:
     """Build the dataset from the chats with consent, and show it.
 
-    The same messages and settings give the same bytes, so building twice changes nothing.
+    The same messages and settings give the same bytes, so building twice changes nothing. Shown beside it: how you answer.
     """
+    from bot.schedule import local_zone
+
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
     base = stages.prepare_base(settings, screen)
     with screen.bar("Building the dataset") as progress:
         report = stages.build(settings, base, progress)
-    for grid in (contacts_table(report), verdicts_table(report), histogram_table(report)):
+    how = habits.learn(settings, report.contacts, local_zone())
+    for grid in (contacts_table(report), verdicts_table(report), histogram_table(report), habits.habits_table(how)):
         screen.show(grid, "", sep="\n")
     words = f"{report.examples['train']:,} examples, {report.tokens:,} tokens of which {report.supervised_tokens:,} are learned"
     held_out = f"Held out: {report.targets['holdout']:,} of the newest replies and {report.targets['anchor']:,} older ones as the anchor"
     screen.show(f"{words}. {held_out}. {'Already there' if report.reused else 'Sealed'}: {report.path}")
     if show:
         _show_examples(screen, report, show)
-    screen.result(report.as_json())
+    screen.result(report.as_json() | {"tempo": how.as_json()})
 
 
 def contacts_table(report: DatasetReport) -> Table:

@@ -74,6 +74,7 @@ ROWS = {
     "verbatim": ("trained replies word for word", 2),
     "style": ("style like yours, of 1", 2),
     **{f"style_{measure}": (f"  {measure}", 2) for measure in MEASURES},
+    "unsure_below": ("unsure below, mean log-probability", 2),
 }
 
 
