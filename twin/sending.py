@@ -26,9 +26,8 @@ async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime, *, w
     """Write down that it is being sent, before it is. None if something else has happened to it."""
     if not await outbox.move(connection, bubble, "sending", tried_at=now, error=None, way=way):
         return None
-    draft = await drafts.get(connection, bubble.draft_id)
-    if draft and draft.state in ("approved", "edited"):
-        await drafts.change(connection, draft, state="sending")
+    if bubble.position == 0:
+        await drafts.begin_sending(connection, bubble.draft_id)
     return replace(bubble, state="sending", tried_at=now, error=None, way=way)
 
 
@@ -38,7 +37,10 @@ async def arrived(
     """It is there. The next bubble waits its pause; True if there is one. `message_id` None: it is not known."""
     if not await outbox.move(connection, bubble, "sent", sent_message_id=message_id):
         return False
-    draft = await drafts.get(connection, bubble.draft_id)
+    found = await drafts.with_edit(connection, bubble.draft_id)
+    draft, is_edited = found or (None, False)
+    # Whose words these are: the twin must not learn from its own as if the owner had written them.
+    source = "owner" if is_edited or (draft and draft.author == "owner") else "twin"
     await messages.save(
         connection,
         [
@@ -49,7 +51,7 @@ async def arrived(
                 out=True,
                 sent_at=sent_at,
                 text=bubble.text,
-                source=await _source(connection, draft),
+                source=source,
             )
         ],
     )
@@ -301,11 +303,3 @@ async def _show(connection: AsyncConnection, draft_id: int) -> None:
 
 def _same(bubble: Bubble, text: str) -> bool:
     return bubble.text.strip() == text.strip()
-
-
-async def _source(connection: AsyncConnection, draft: Draft | None) -> str:
-    """Whose words these are: the twin must not learn from its own as if the owner had written them."""
-    if draft is None:
-        return "twin"
-    edited = any(action == "edit" for action, _, _ in await drafts.decided(connection, draft.id))
-    return "owner" if edited or draft.author == "owner" else "twin"

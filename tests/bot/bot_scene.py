@@ -17,6 +17,7 @@ from sqlalchemy import select
 from bot.app import run_bot
 from bot.context import Twin, utc_now
 from bot.retraining import Retraining
+from bot.ways import LookUp, Way
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
 from sandbox.world import Account, BusinessConnection, Message, World
@@ -79,6 +80,8 @@ class Scene:
     promoted: list[str] = field(default_factory=list)
     unprovable: Exception | None = None
     nights: list[Night] = field(default_factory=list)
+    session: Way | None = None  # the live session's, for the tests of who takes which way
+    look_up: LookUp | None = None
     retrain_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -94,6 +97,8 @@ class Scene:
             rollback=self._rollback,
             promote=self._promote,
             is_training=lambda: self.is_training,
+            session=self.session,
+            look_up=self.look_up,
             on_ready=lambda _: ready.set(),
         )
         self._task = asyncio.create_task(run)

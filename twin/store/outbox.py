@@ -69,8 +69,9 @@ async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
     return [_bubble(row) for row in rows]
 
 
-async def in_state(connection: AsyncConnection, state: State) -> list[Bubble]:
-    return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(outbox.c.state == state).order_by(outbox.c.id))]
+async def in_state(connection: AsyncConnection, *states: State) -> list[Bubble]:
+    rows = await connection.execute(select(*COLUMNS).where(outbox.c.state.in_(states)).order_by(outbox.c.id))
+    return [_bubble(row) for row in rows]
 
 
 async def first(connection: AsyncConnection) -> Bubble | None:
