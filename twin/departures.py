@@ -126,7 +126,7 @@ async def _give_up(
 
 async def _limits(connection: AsyncConnection, settings: Settings) -> tuple[int | None, set[int] | None]:
     """The one dialog that may be answered during /pause, the owner's own with the twin, and the dialogs held by the inbox."""
-    only = settings.owner.id if await silence.since(connection) else None
+    only = (settings.owner.id or 0) if await silence.since(connection) else None
     return only, await inbox.unheeded(connection)
 
 

@@ -114,6 +114,12 @@ async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, s
     return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
 
 
+async def is_sent_as(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
+    """Whether this message is known to be a bubble's."""
+    mine = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.sent_message_id == message_id
+    return (await connection.execute(select(outbox.c.id).where(*mine).limit(1))).first() is not None
+
+
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
     """Set columns, the state left as it is."""
     await connection.execute(update(outbox).where(outbox.c.id == bubble_id).values(values))
