@@ -53,8 +53,9 @@ async def outlook(connection: AsyncConnection, settings: Settings, now: datetime
     later = await outbox.later(connection, now, limit=AHEAD)
     seen = [b for b in later if only in (None, b.dialog_id) and not _is_held(b, held)]
     typing = [b for b in seen if b.typing_at and b.typing_at <= now]
-    unheard = await outbox.in_state(connection, "unheard")
-    retracting = await outbox.in_state(connection, "retracting")
+    open_ones = await outbox.in_state(connection, "unheard", "retracting")
+    unheard = [b for b in open_ones if b.state == "unheard"]
+    retracting = [b for b in open_ones if b.state == "retracting"]
     free = [b for b in unheard if not _is_held(b, held)]
     times = [b.typing_at if b.typing_at and b.typing_at > now else b.not_before_at for b in later]
     times += [b.not_before_at for b in (*unheard, *retracting) if not _is_due(b, now)]
@@ -125,7 +126,7 @@ async def _give_up(
 
 async def _limits(connection: AsyncConnection, settings: Settings) -> tuple[int | None, set[int] | None]:
     """The one dialog that may be answered during /pause, the owner's own with the twin, and the dialogs held by the inbox."""
-    only = settings.owner.id if await silence.since(connection) else None
+    only = (settings.owner.id or 0) if await silence.since(connection) else None
     return only, await inbox.unheeded(connection)
 
 

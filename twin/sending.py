@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin import pacing
 from twin.settings import Settings
 from twin.store import dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
@@ -26,9 +27,8 @@ async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime, *, w
     """Write down that it is being sent, before it is. None if something else has happened to it."""
     if not await outbox.move(connection, bubble, "sending", tried_at=now, error=None, way=way):
         return None
-    draft = await drafts.get(connection, bubble.draft_id)
-    if draft and draft.state in ("approved", "edited"):
-        await drafts.change(connection, draft, state="sending")
+    if bubble.position == 0:
+        await drafts.begin_sending(connection, bubble.draft_id)
     return replace(bubble, state="sending", tried_at=now, error=None, way=way)
 
 
@@ -38,7 +38,10 @@ async def arrived(
     """It is there. The next bubble waits its pause; True if there is one. `message_id` None: it is not known."""
     if not await outbox.move(connection, bubble, "sent", sent_message_id=message_id):
         return False
-    draft = await drafts.get(connection, bubble.draft_id)
+    found = await drafts.with_edit(connection, bubble.draft_id)
+    draft, is_edited = found or (None, False)
+    # Whose words these are: the twin must not learn from its own as if the owner had written them.
+    source = "owner" if is_edited or (draft and draft.author == "owner") else "twin"
     await messages.save(
         connection,
         [
@@ -49,7 +52,7 @@ async def arrived(
                 out=True,
                 sent_at=sent_at,
                 text=bubble.text,
-                source=await _source(connection, draft),
+                source=source,
             )
         ],
     )
@@ -57,7 +60,10 @@ async def arrived(
     if any(b.id == bubble.id and b.error == TAKEN_BACK for b in bubbles):
         await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)
     await settle(connection, draft, bubbles, now)
-    return await _hold_next(connection, bubble, bubbles, settings, now)
+    rest = [b for b in bubbles if b.position > bubble.position and b.state == "waiting"]
+    for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):
+        await outbox.change(connection, times.bubble_id, not_before_at=times.not_before_at, typing_at=times.typing_at)
+    return bool(rest)
 
 
 async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime, now: datetime) -> None:
@@ -150,8 +156,14 @@ async def echo(
 
     In one dialog at most one bubble is in flight, so two of the same text are never confused.
     """
+    in_flight = [
+        bubble
+        for bubble in await outbox.of_dialog(connection, "account", dialog_id, UNSETTLED)
+        if bubble.way == way and bubble.tried_at and _same(bubble, text)
+    ]
     known = await messages.get(connection, "account", dialog_id, message_id)
-    if known:
+    # Somebody else may have read it before its echo came; a second echo, though, settles nothing more.
+    if known and not (in_flight and known.source == "twin" and not await outbox.is_sent_as(connection, "account", dialog_id, message_id)):
         return known.source in ("twin", "owner")
     for told in await messages.provisional(connection, "account", dialog_id):
         bubble = await outbox.get(connection, -told.message_id)
@@ -159,13 +171,11 @@ async def echo(
             await messages.renumber(connection, "account", dialog_id, told.message_id, message_id)
             await outbox.change(connection, bubble.id, sent_message_id=message_id)
             return True
-    for bubble in await outbox.of_dialog(connection, "account", dialog_id, ("sending", "unheard", "uncertain", "waiting")):
-        if bubble.way == way and bubble.tried_at and _same(bubble, text):
-            await arrived(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
-            if bubble.state == "uncertain" and not await notices.withdraw(connection, bubble.id):
-                await notices.add(connection, f"It did reach {await name_of(connection, bubble)}; you need not look.", now)
-            return True
-    return False
+    for bubble in in_flight[:1]:
+        await arrived(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
+        if bubble.state == "uncertain" and not await notices.withdraw(connection, bubble.id):
+            await notices.add(connection, f"It did reach {await name_of(connection, bubble)}; you need not look.", now)
+    return bool(in_flight)
 
 
 async def cancel_waiting(
@@ -248,31 +258,10 @@ async def name_of(connection: AsyncConnection, bubble: Bubble) -> str:
     return (dialog and dialog.name) or f"contact {bubble.dialog_id}"
 
 
-async def _hold_next(connection: AsyncConnection, sent: Bubble, bubbles: Sequence[Bubble], settings: Settings, now: datetime) -> bool:
-    """The next bubble waits its pause, as planned or as set, and the ones after it move along. "typing..." is shown meanwhile."""
-    rest = [b for b in bubbles if b.position > sent.position and b.state == "waiting"]
-    if not rest:
-        return False
-    pause = timedelta(seconds=settings.bot.bubble_seconds)
-    following = rest[0]
-    planned = following.not_before_at
-    if planned and sent.not_before_at:
-        pause = max(pause, planned - sent.not_before_at)
-    goes_at = now + pause
-    typed_for = planned - following.typing_at if planned and following.typing_at else pause
-    await outbox.change(connection, following.id, not_before_at=goes_at, typing_at=goes_at - min(typed_for, pause))
-    if planned:
-        for later in rest[1:]:
-            if later.not_before_at:
-                typing_at = later.typing_at and later.typing_at + (goes_at - planned)
-                await outbox.change(connection, later.id, not_before_at=later.not_before_at + (goes_at - planned), typing_at=typing_at)
-    return True
-
-
 async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> None:
-    if bubble.state == "waiting" and bubble.way is None:
+    if bubble.state == "waiting" and bubble.way != "session":
         await outbox.move(connection, bubble, "cancelled", error=reason)
-    elif bubble.state == "waiting":  # it may have gone by a way that would have repeated it safely
+    elif bubble.state == "waiting":  # it may have gone, and repeating it would have been safe
         await outbox.move(connection, bubble, "unheard", error=reason, not_before_at=now)
     else:
         await outbox.change(connection, bubble.id, error=reason)
@@ -301,11 +290,3 @@ async def _show(connection: AsyncConnection, draft_id: int) -> None:
 
 def _same(bubble: Bubble, text: str) -> bool:
     return bubble.text.strip() == text.strip()
-
-
-async def _source(connection: AsyncConnection, draft: Draft | None) -> str:
-    """Whose words these are: the twin must not learn from its own as if the owner had written them."""
-    if draft is None:
-        return "twin"
-    edited = any(action == "edit" for action, _, _ in await drafts.decided(connection, draft.id))
-    return "owner" if edited or draft.author == "owner" else "twin"

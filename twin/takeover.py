@@ -34,6 +34,7 @@ async def owner_spoke(
     if await sending.echo(connection, *where, message.text, message.sent_at, settings=settings, now=now, way="session"):
         return False
     if await messages.get(connection, message.channel, *where):
+        await messages.save(connection, [message])  # what a connection showed first counts as collected once the session shows it
         return False
     await dialogs.save(connection, message.dialog_id, name=name, username=username)
     await messages.save(connection, [message])

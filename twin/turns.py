@@ -24,8 +24,9 @@ class Message:
     """One Telegram message of a private chat as stored. `out` claims that the owner's side sent it.
 
     `kind` is "text", "service", or the kind of its media ("photo", "voice", "sticker", ...); `text` is then the caption.
-    `source`: "collected", "imported", "received" (live, through the bot), "twin" (the twin's own unedited words) or
-    "owner" (typed or edited by the owner through the twin). `channel`: "account" (the owner's own chats) or "bot".
+    `source`: "collected", "imported", "received" (live, through the bot), "business" (through a connection: never learned from),
+    "twin" (the twin's own unedited words) or "owner" (typed or edited by the owner through the twin).
+    `channel`: "account" (the owner's own chats) or "bot".
     """
 
     channel: str

@@ -18,6 +18,7 @@ from bot.app import run_bot
 from bot.context import Twin, utc_now
 from bot.live import Accounts
 from bot.retraining import Retraining
+from bot.ways import LookUp, Way
 from sandbox.botapi import BotApi
 from sandbox.faults import Fault, Faults
 from sandbox.world import Account, BusinessConnection, Message, World
@@ -81,6 +82,8 @@ class Scene:
     unprovable: Exception | None = None
     accounts: Accounts | None = None  # how the owner's account is opened, for a live session
     nights: list[Night] = field(default_factory=list)
+    session: Way | None = None  # the live session's, for the tests of who takes which way
+    look_up: LookUp | None = None
     retrain_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -96,6 +99,8 @@ class Scene:
             rollback=self._rollback,
             promote=self._promote,
             is_training=lambda: self.is_training,
+            session=self.session,
+            look_up=self.look_up,
             on_ready=lambda _: ready.set(),
             accounts=self.accounts,
         )

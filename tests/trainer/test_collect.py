@@ -127,6 +127,28 @@ async def test_what_a_business_bot_sent_for_the_owner_is_the_twins(tmp_path):
     assert [(r.source, r.out) for r in await rows_of(settings)][-1] == ("twin", True)
 
 
+async def test_what_came_through_a_connection_counts_as_collected_once_it_is_collected(tmp_path):
+    world, sample = chatty_world(1, 4)
+    ada = sample.contact_ids[0]
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        store = open_store(settings.store_path)
+        async with store.begin() as connection:
+            await dialogs.save(connection, ada, name="Ada", username=None)
+            seen = [
+                Message(
+                    "account", ada, m.ids[OWNER_ID], m.sender_id == OWNER_ID, datetime.fromtimestamp(m.date, UTC), m.text, source=source
+                )
+                for m, source in zip(world.history(OWNER_ID, ada)[1:], ("business", "twin", "owner"), strict=True)
+            ]
+            await messages.save(connection, seen)
+            await messages.save(connection, seen)  # an update that is handled again changes nothing
+        assert [r.source for r in await in_store(store)] == ["business", "twin", "owner"]
+        await store.dispose()
+        await run(settings)
+    assert [r.source for r in await rows_of(settings)] == ["collected", "collected", "twin", "owner"]
+
+
 # --- incremental ------------------------------------------------------------------------------------------------------
 
 

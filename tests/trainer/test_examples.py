@@ -62,6 +62,18 @@ def test_an_opener_is_context_and_no_target():
     assert verdicts == {"train": 1, "opener": 1}
 
 
+def test_what_came_through_a_connection_is_neither_learned_nor_read():
+    messages = chat(
+        them("hi"), me("hey"), them("secret?", source="business"), me("secret!", source="business"), me("my own words", source="owner"),
+        them("again"), me("yes"),
+    )  # fmt: skip
+    found, verdicts = build(messages)
+    assert [shown(e) for e in found] == ["they: hi | ME: hey", "me: my own words | they: again | ME: yes"]
+    assert verdicts == {"train": 2, "opener": 1, "business": 1}
+    collected = [replace(m, source="collected") for m in messages]
+    assert build(collected)[1]["train"] == 4
+
+
 def test_a_first_message_after_a_silence_answers_nothing():
     found, verdicts = build(chat(them("hi"), me("hey"), me("still there?", after=2 * DAY), them("yes"), me("good")))
     assert [shown(e) for e in found] == ["they: hi | ME: hey", "me: still there? | they: yes | ME: good"]

@@ -155,6 +155,28 @@ async def test_an_echo_settles_the_one_bubble_in_flight_and_once_only(chat: Chat
     assert not more  # the answer comes after the echo, and changes nothing
 
 
+async def test_an_echo_settles_its_bubble_also_if_the_session_had_read_the_message_before(chat: Chat) -> None:
+    await chat.writes()
+    first, second = await chat.approved("ok\nok")
+    await chat.begun(first)
+    read = Message("account", ADA, 50, True, chat.now, "ok", source="twin")
+    await messages.save(chat.connection, [read])
+    assert await _echo(chat, "ok", 50)
+    assert await chat.states() == ["sent", "waiting"]
+    await chat.begun(second)
+    assert await _echo(chat, "ok", 50)
+    assert await chat.states() == ["sent", "sending"]
+
+
+async def test_what_was_sent_again_at_the_owners_word_and_is_withdrawn_then_is_cancelled(chat: Chat) -> None:
+    await chat.writes()
+    first, _ = await chat.approved()
+    await sending.ask(chat.connection, await chat.begun(first), chat.now)
+    assert await sending.answer_doubt(chat.connection, first.id, it_arrived=False, settings=SETTINGS, now=chat.now)
+    await sending.cancel_waiting(chat.connection, "account", ADA, "taken over", chat.now)
+    assert await chat.states() == ["cancelled", "cancelled"]
+
+
 async def test_an_echo_of_other_words_or_of_another_way_settles_nothing(chat: Chat) -> None:
     await chat.writes()
     first, _ = await chat.approved("ok\nok")

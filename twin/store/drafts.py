@@ -81,6 +81,19 @@ async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
     return _draft(row) if row else None
 
 
+async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool] | None:
+    """A draft, and whether the owner decided on words of his own for it."""
+    edited = select(decisions.c.id).where(decisions.c.draft_id == draft_id, decisions.c.action == "edit").exists()
+    row = (await connection.execute(select(*COLUMNS, edited).where(drafts.c.id == draft_id))).one_or_none()
+    return (_draft(row[:-1]), bool(row[-1])) if row else None
+
+
+async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
+    """Its first bubble goes."""
+    statement = update(drafts).where(drafts.c.id == draft_id, drafts.c.state.in_(("approved", "edited")))
+    await connection.execute(statement.values(state="sending", revision=drafts.c.revision + 1))
+
+
 async def pending(connection: AsyncConnection, channel: str | None = None, dialog_id: int | None = None) -> list[Draft]:
     """What waits for the owner, newest first; of one dialog, if one is named."""
     query = select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc())

@@ -89,8 +89,9 @@ async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
     return [_bubble(row) for row in rows]
 
 
-async def in_state(connection: AsyncConnection, state: State) -> list[Bubble]:
-    return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(outbox.c.state == state).order_by(outbox.c.id))]
+async def in_state(connection: AsyncConnection, *states: State) -> list[Bubble]:
+    rows = await connection.execute(select(*COLUMNS).where(outbox.c.state.in_(states)).order_by(outbox.c.id))
+    return [_bubble(row) for row in rows]
 
 
 async def first(connection: AsyncConnection) -> Bubble | None:
@@ -145,6 +146,12 @@ async def later(connection: AsyncConnection, now: datetime, *, limit: int) -> li
 async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Collection[State]) -> list[Bubble]:
     query = select(*COLUMNS).where(outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.state.in_(states))
     return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
+
+
+async def is_sent_as(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
+    """Whether this message is known to be a bubble's."""
+    mine = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.sent_message_id == message_id
+    return (await connection.execute(select(outbox.c.id).where(*mine).limit(1))).first() is not None
 
 
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
