@@ -86,6 +86,7 @@ class Live:
     async def catch_up(self) -> None:
         """Apply all that has happened until now. Raises TelegramError."""
         async with self._round:
+            _ = self.account  # a lost connection leaves the bell ringing, for the one who opens another
             self._bell.clear()
             if await self._difference():
                 self._bells.ring()

@@ -64,7 +64,7 @@ class LiveScene(Scene):
 
 
 @asynccontextmanager
-async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bot: Any) -> AsyncIterator[LiveScene]:
+async def live(path: Path, *, started: bool = True, call_seconds: float = 10.0, **bot: Any) -> AsyncIterator[LiveScene]:
     """Fails if the MTProto server met a bug of its own or a method that it does not offer."""
     world = World()
     for account in (
@@ -80,9 +80,8 @@ async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bo
     api = await BotApi(world, faults).start()
     server = MtprotoServer(world, faults)
     await server.start()
-    settings = live_settings(path, api.base_url, server, **bot)
-    if signed_in:
-        keep_session(settings, server)
+    settings = live_settings(path, api.base_url, server, call_seconds, **bot)
+    keep_session(settings, server)
     store = open_store(settings.store_path)
     scene = LiveScene(world, faults, api, store, settings, Engine(), accounts=KeptAccounts(store, settings), server=server)
     try:
@@ -99,10 +98,10 @@ async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bo
     assert server.unhandled == []
 
 
-def live_settings(path: Path, api_url: str, server: MtprotoServer, **bot: Any) -> Settings:
+def live_settings(path: Path, api_url: str, server: MtprotoServer, call_seconds: float, **bot: Any) -> Settings:
     pem = path / "server.pem"
     pem.write_text(server.public_key_pem)
-    telegram = {"server": f"127.0.0.1:{server.port}", "server_key": pem, "call_seconds": 10.0, "live": True}
+    telegram = {"server": f"127.0.0.1:{server.port}", "server_key": pem, "call_seconds": call_seconds, "live": True}
     values = {"token": TOKEN, "api_url": api_url, "burst_seconds": 0.05, "bubble_seconds": 0.02, **bot}
     owner = {"id": OWNER, "name": "Olga"}
     return load_settings(None, data=path / "data", secret_key=KEY, telegram=telegram, owner=owner, bot=values)
