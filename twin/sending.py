@@ -42,6 +42,8 @@ async def arrived(
             )
         ],
     )
+    if message_id is not None:
+        await messages.disown(connection, bubble.channel, bubble.dialog_id, message_id)
     rest = await outbox.of_draft(connection, bubble.draft_id)
     if all(b.state == "sent" for b in rest):
         await _settle(connection, bubble.draft_id, "sent", None, now)

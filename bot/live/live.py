@@ -71,6 +71,10 @@ class Live:
             raise TelegramError("The live session is not connected.", mend="It is tried again.")
         return self._account
 
+    @property
+    def is_connected(self) -> bool:
+        return self._account is not None
+
     async def call(self, request: Any) -> Any:
         """Ask for one thing, once. A connection that gives no answer is not asked again. Raises TelegramError."""
         account = self.account

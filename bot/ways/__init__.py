@@ -7,6 +7,7 @@ The sender knows a way only by this protocol. Each way maps its library's errors
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +24,15 @@ class Delivered:
 
     message_id: int | None
     sent_at: datetime
+
+
+class CannotTell(Exception):
+    """The chat cannot be read at the moment, or two messages could be the one."""
+
+
+# Whether a bubble that nobody heard of is in its chat; None: certainly not. Raises CannotTell. Only messages of the owner's side with its
+# text count, not older than `tried_at`, and none that the store knows already.
+LookUp = Callable[[Bubble], Awaitable[Delivered | None]]
 
 
 class NotSent(Exception):

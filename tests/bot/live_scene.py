@@ -10,6 +10,7 @@ from typing import Any
 
 from bot_scene import ADA, BEN, BOT, EVE, OWNER, TOKEN, Engine, Scene, until
 
+from bot.context import utc_now
 from sandbox.botapi import BotApi
 from sandbox.faults import Faults
 from sandbox.mtproto import MtprotoServer
@@ -18,7 +19,8 @@ from trainer.session import session_path
 from twin import sealing
 from twin.cli.account import KeptAccounts
 from twin.settings import Settings, load_settings
-from twin.store import facts, open_store
+from twin.store import drafts, facts, open_store, outbox
+from twin.store.outbox import Bubble
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # base64 of 0123456789abcdef, twice
 
@@ -56,6 +58,18 @@ class LiveScene(Scene):
     async def current(self) -> None:
         """All that happened in the owner's account until now is in the store."""
         await until(self.is_current)
+
+    async def tried_by_business(self, text: str, contact: int = ADA) -> Bubble:
+        """A bubble of the newest draft of this chat, in the state in which nobody knows whether a connection's send arrived."""
+        async with self.store.begin() as connection:
+            draft = await drafts.newest(connection, "account", contact)
+            assert draft
+            await outbox.add(connection, draft, [text])
+            (bubble,) = await outbox.of_draft(connection, draft.id)
+            await outbox.move(connection, bubble, "unheard", way="business", tried_at=utc_now())
+            found = await outbox.get(connection, bubble.id)
+        assert found
+        return found
 
     async def words(self, dialog_id: int = ADA) -> list[tuple[str, bool, str]]:
         """(text, whether the owner's side sent it, source) of the stored messages of a chat of the owner's, by id."""

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_scene import ADA, BEN, EVE, OWNER, labels, until
-from live_scene import live
+from bot_scene import ADA, BEN, BOT, EVE, OWNER, labels, until
+from live_scene import keep_session, live
 
-from sandbox.world import Group
+from bot.context import Bells, utc_now
+from bot.live.live import Live
+from bot.ways import CannotTell
+from bot.ways.session import SessionWay
+from sandbox.world import BusinessConnection, Deleted, Group, Read, Typing
 from trainer.collect import collect
-from twin.store import dialogs
+from trainer.session import session_path
+from twin.cli.account import KeptAccounts
+from twin.store import dialogs, drafts, facts, outbox
 
 
 async def test_a_contact_writes_and_the_approved_draft_goes_as_the_owner(tmp_path: Path) -> None:
@@ -278,3 +284,183 @@ async def test_sending_works_right_after_a_restart(tmp_path: Path) -> None:
         await scene.start()
         scene.tap(card, "Send")
         await until(lambda: scene.received_by() == ["answer 1"])
+
+
+async def test_after_a_gap_too_long_to_be_told_the_chats_are_read(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        scene.contact_writes("before", sender=BEN)
+        await scene.card("before")
+        await scene.current()
+        await scene.stop()
+        scene.server.difference_most = 5
+        for i in range(120):
+            scene.contact_writes(f"line {i}")
+        scene.contact_writes("after", sender=BEN)
+        scene.owner_writes("by hand", to=BEN)
+        await scene.start()
+        await scene.card("line 119")
+        await scene.current()
+        await scene.idle()
+        assert [w[0] for w in await scene.words()] == [f"line {i}" for i in range(120)]
+        assert [w[0] for w in await scene.words(BEN)] == ["before", "after", "by hand"]
+        assert {d["dialog_id"] for d in await scene.rows("drafts") if d["state"] == "pending"} == {ADA}
+
+
+async def test_a_place_that_telegram_does_not_know_is_left_behind(tmp_path: Path) -> None:
+    async with live(tmp_path, started=False) as scene:
+        async with scene.store.begin() as connection:
+            await facts.put(connection, "live state", {"pts": 900, "qts": 0, "date": int(time.time()) - 60})
+        scene.contact_writes("while nobody knew where we were")
+        await scene.start()
+        await scene.card("while nobody knew")
+        await scene.current()
+
+
+@pytest.mark.parametrize(("there", "by_bot"), [(True, True), (True, False), (False, True)])
+async def test_a_business_send_of_unknown_outcome_is_looked_up_in_the_chat(tmp_path: Path, there: bool, by_bot: bool) -> None:
+    async with live(tmp_path) as scene:
+        connection = BusinessConnection("c1", OWNER, BOT)
+        scene.world.set_connection(connection)
+        scene.contact_writes("hello")
+        await scene.card("hello")
+        bubble = await scene.tried_by_business("fine")
+        if there:
+            scene.world.send(OWNER, ADA, "fine", connection=connection if by_bot else None, silent=True)
+        session = Live(KeptAccounts(scene.store, scene.settings), scene.store, scene.settings, Bells())
+        listening = asyncio.create_task(session.run())
+        try:
+            await until(lambda: session.is_connected)
+            found = await SessionWay(session, scene.store).look_up(bubble)
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+        newest = scene.world.history(OWNER, ADA)[-1].ids[OWNER]
+        assert (found and found.message_id) == (newest if there and by_bot else None)
+
+
+async def test_two_messages_that_may_be_the_one_cannot_be_told_apart(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        connection = BusinessConnection("c1", OWNER, BOT)
+        scene.world.set_connection(connection)
+        scene.contact_writes("hello")
+        await scene.card("hello")
+        bubble = await scene.tried_by_business("fine")
+        for _ in range(2):
+            scene.world.send(OWNER, ADA, "fine", connection=connection, silent=True)
+        session = Live(KeptAccounts(scene.store, scene.settings), scene.store, scene.settings, Bells())
+        with pytest.raises(CannotTell):  # not connected
+            await SessionWay(session, scene.store).look_up(bubble)
+        listening = asyncio.create_task(session.run())
+        try:
+            await until(lambda: session.is_connected)
+            with pytest.raises(CannotTell):
+                await SessionWay(session, scene.store).look_up(bubble)
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+
+
+async def test_typing_reading_and_deleting_reach_the_contact(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        scene.contact_writes("hello")
+        scene.tap(await scene.card("hello"), "Send")
+        await until(lambda: scene.received_by() == ["answer 1"])
+        await scene.idle()
+        events: list[Any] = []
+        scene.world.subscribe(events.append)
+        session = Live(KeptAccounts(scene.store, scene.settings), scene.store, scene.settings, Bells())
+        way = SessionWay(session, scene.store)
+        await way.typing(ADA)  # not connected: no error
+        listening = asyncio.create_task(session.run())
+        try:
+            await until(lambda: session.is_connected)
+            await way.typing(ADA)
+            await way.read(ADA, scene.world.history(OWNER, ADA)[0].ids[OWNER])
+            sent = scene.world.history(OWNER, ADA)[-1].ids[OWNER]
+            await way.delete(ADA, [sent])
+            await way.delete(ADA, [sent])
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+        assert [type(event) for event in events] == [Typing, Read, Deleted]
+        assert scene.received_by() == []
+        await scene.current()
+        assert await scene.words() == [("hello", False, "collected")]
+
+
+async def test_a_business_echo_seen_by_the_session_is_no_takeover(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        connection = BusinessConnection("c1", OWNER, BOT)
+        scene.contact_writes("hello")
+        await scene.card("hello")
+        scene.world.send(OWNER, ADA, "from another life", connection=connection)
+        await scene.current()
+        await scene.idle()
+        assert [d["state"] for d in await scene.rows("drafts")] == ["pending"]
+        assert await scene.words() == [("hello", False, "collected"), ("from another life", True, "twin")]
+
+
+async def test_a_send_that_a_killed_life_made_is_settled_by_the_difference(tmp_path: Path) -> None:
+    """kill -9 between the request and the record, then the owner writes by hand: the send is the twin's, the rest is cancelled."""
+    async with live(tmp_path) as scene:
+        scene.contact_writes("hello")
+        await scene.card("hello")
+        await scene.idle()
+        await scene.stop()
+        async with scene.store.begin() as connection:
+            (draft,) = await drafts.pending(connection, "account", ADA)
+            await drafts.change(connection, draft, state="sending")
+            await outbox.add(connection, draft, ["first", "second"])
+            first = (await outbox.of_draft(connection, draft.id))[0]
+            await outbox.move(connection, first, "sending", way="session", tried_at=utc_now())
+        scene.world.send(OWNER, ADA, "first", random_id=first.random_id)
+        scene.owner_writes("it is me now")
+        await scene.start()
+        await scene.current()
+        await scene.idle()
+        assert scene.received_by() == ["first", "it is me now"]
+        assert [b["state"] for b in await scene.rows("outbox")] == ["sent", "cancelled"]
+        assert [w[1:] for w in await scene.words()] == [(False, "collected"), (True, "twin"), (True, "collected")]
+
+
+async def test_an_interrupted_send_is_not_made_up_for_after_a_takeover(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        scene.contact_writes("hello")
+        await scene.card("hello")
+        await scene.idle()
+        await scene.stop()
+        async with scene.store.begin() as connection:
+            (draft,) = await drafts.pending(connection, "account", ADA)
+            await drafts.change(connection, draft, state="sending")
+            await outbox.add(connection, draft, ["first"])
+            first = (await outbox.of_draft(connection, draft.id))[0]
+            await outbox.move(connection, first, "sending", way="session", tried_at=utc_now())
+        scene.owner_writes("it is me now")
+        await scene.start()
+        await scene.current()
+        await scene.idle()
+        assert scene.received_by() == ["it is me now"]
+        assert (await scene.rows("outbox"))[0]["state"] in ("cancelled", "failed")
+
+
+async def test_a_session_of_another_account_is_not_listened_to(tmp_path: Path) -> None:
+    async with live(tmp_path, started=False) as scene:
+        keep_session(scene.settings, scene.server, ADA)
+        await scene.start()
+        await scene.hear("another account than the owner's")
+        scene.world.send(BEN, ADA, "for Ada only")
+        scene.writes("hi", sender=EVE)
+        await scene.card("hi")
+        assert {m["dialog_id"] for m in await scene.rows("messages")} == {EVE}
+
+
+async def test_a_new_sign_in_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.live.live.SIGNED_OUT_SECONDS", 0.1)
+    async with live(tmp_path, started=False) as scene:
+        session_path(scene.settings).unlink()
+        await scene.start()
+        await scene.hear("not signed in")
+        keep_session(scene.settings, scene.server)
+        await scene.connected()
+        scene.contact_writes("hello")
+        await scene.card("hello")
