@@ -24,11 +24,16 @@ CLOCKS_APART = timedelta(seconds=60)  # Telegram dates a message by its own cloc
 async def contact_wrote(
     connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
 ) -> bool:
-    """True if a draft is due for it."""
-    if await messages.get(connection, CHANNEL, message.dialog_id, message.message_id) is None:
+    """True if a draft is due for it. What was written longer ago than a draft lives (the bot was off for days) is only kept."""
+    known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
+    if message.sent_at < now - timedelta(hours=settings.bot.expire_hours):
+        await dialogs.save(connection, message.dialog_id, name=name, username=username)
+        await messages.save(connection, [message])
+        return False
+    if known is None:
         return await replies.receive(connection, message, name=name, username=username, settings=settings, now=now)
     dialog = await dialogs.get(connection, message.dialog_id)
-    if (dialog and dialog.excluded) or message.kind == "service" or effective_mode(dialog, settings) == "off":
+    if known.source != "collected" or message.kind == "service" or effective_mode(dialog, settings) == "off":
         return False
     newest = await drafts.newest(connection, CHANNEL, message.dialog_id)
     if (newest and newest.answers_message_id >= message.message_id) or await due.get(connection, CHANNEL, message.dialog_id):

@@ -94,7 +94,9 @@ async def live(path: Path, *, started: bool = True, call_seconds: float = 10.0, 
     api = await BotApi(world, faults).start()
     server = MtprotoServer(world, faults)
     await server.start()
-    settings = live_settings(path, api.base_url, server, call_seconds, **bot)
+    pem = path / "server.pem"
+    pem.write_text(server.public_key_pem)
+    settings = live_settings(path, api.base_url, f"127.0.0.1:{server.port}", pem, call_seconds, **bot)
     keep_session(settings, server)
     store = open_store(settings.store_path)
     scene = LiveScene(world, faults, api, store, settings, Engine(), accounts=KeptAccounts(store, settings), server=server)
@@ -112,10 +114,8 @@ async def live(path: Path, *, started: bool = True, call_seconds: float = 10.0, 
     assert server.unhandled == []
 
 
-def live_settings(path: Path, api_url: str, server: MtprotoServer, call_seconds: float, **bot: Any) -> Settings:
-    pem = path / "server.pem"
-    pem.write_text(server.public_key_pem)
-    telegram = {"server": f"127.0.0.1:{server.port}", "server_key": pem, "call_seconds": call_seconds, "live": True}
+def live_settings(path: Path, api_url: str, server: str, pem: Path, call_seconds: float, **bot: Any) -> Settings:
+    telegram = {"server": server, "server_key": pem, "call_seconds": call_seconds, "live": True}
     values = {"token": TOKEN, "api_url": api_url, "burst_seconds": 0.05, "bubble_seconds": 0.02, **bot}
     owner = {"id": OWNER, "name": "Olga"}
     return load_settings(None, data=path / "data", secret_key=KEY, telegram=telegram, owner=owner, bot=values)

@@ -18,6 +18,7 @@ from bot.ways.session import SessionWay
 from sandbox.world import BusinessConnection, Deleted, Group, Read, Typing
 from trainer.collect import collect
 from trainer.session import session_path
+from twin import account
 from twin.cli.account import KeptAccounts
 from twin.store import dialogs, drafts, facts, outbox
 
@@ -126,10 +127,12 @@ async def test_a_takeover_that_no_push_told_of_stops_the_send(tmp_path: Path) ->
     async with live(tmp_path) as scene:
         scene.contact_writes("are you there?")
         card = await scene.card("are you there?")
-        scene.world.send(OWNER, ADA, "yes", date=None)
+        scene.fail("updates", "reorder", times=1000)  # keeps pushes back
+        scene.owner_writes("yes")
         scene.tap(card, "Send")
         await scene.idle()
         assert scene.received_by() == ["yes"]
+        assert [b["state"] for b in await scene.rows("outbox")] == ["failed"]
 
 
 @pytest.mark.parametrize("duplicate", ["answer", "error"])
@@ -226,6 +229,37 @@ async def test_a_session_that_telegram_has_ended_is_told_once(tmp_path: Path) ->
         assert len([t for t in scene.seen_by(OWNER) if "ended the session" in t]) == 1
 
 
+async def test_a_bug_that_a_difference_meets_does_not_end_the_bot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with live(tmp_path) as scene:
+        good = account.contact_wrote
+
+        async def broken(*_: Any, **__: Any) -> bool:
+            raise KeyError("synthetic")
+
+        monkeypatch.setattr(account, "contact_wrote", broken)
+        monkeypatch.setattr("bot.live.live.FIRST_PAUSE", 0.01)
+        scene.contact_writes("hello")
+        await scene.hear("I cannot follow your own chats")
+        scene.writes("to the bot itself", sender=EVE)
+        await scene.card("to the bot itself")
+        monkeypatch.setattr(account, "contact_wrote", good)
+        await scene.card("hello")
+        assert len([t for t in scene.seen_by(OWNER) if "cannot follow" in t]) == 1
+
+
+async def test_what_was_written_too_long_ago_is_kept_and_not_answered(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        await scene.stop()
+        scene.contact_writes("last week", date=int(time.time()) - 7 * 86_400)
+        scene.contact_writes("just now", sender=BEN)
+        await scene.start()
+        await scene.card("just now")
+        await scene.current()
+        await scene.idle()
+        assert await scene.words() == [("last week", False, "collected")]
+        assert [d["dialog_id"] for d in await scene.rows("drafts")] == [BEN]
+
+
 async def test_groups_bots_and_oneself_are_left_alone(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
         group = scene.world.add_group(Group(900, "club", "basic_group", {OWNER, ADA}))
@@ -319,7 +353,7 @@ async def test_a_place_that_telegram_does_not_know_is_left_behind(tmp_path: Path
 @pytest.mark.parametrize(("there", "by_bot"), [(True, True), (True, False), (False, True)])
 async def test_a_business_send_of_unknown_outcome_is_looked_up_in_the_chat(tmp_path: Path, there: bool, by_bot: bool) -> None:
     async with live(tmp_path) as scene:
-        connection = BusinessConnection("c1", OWNER, BOT)
+        connection = BusinessConnection("c1", OWNER, BOT, 0)
         scene.world.set_connection(connection)
         scene.contact_writes("hello")
         await scene.card("hello")
@@ -340,7 +374,7 @@ async def test_a_business_send_of_unknown_outcome_is_looked_up_in_the_chat(tmp_p
 
 async def test_two_messages_that_may_be_the_one_cannot_be_told_apart(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
-        connection = BusinessConnection("c1", OWNER, BOT)
+        connection = BusinessConnection("c1", OWNER, BOT, 0)
         scene.world.set_connection(connection)
         scene.contact_writes("hello")
         await scene.card("hello")
@@ -390,7 +424,7 @@ async def test_typing_reading_and_deleting_reach_the_contact(tmp_path: Path) -> 
 
 async def test_a_business_echo_seen_by_the_session_is_no_takeover(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
-        connection = BusinessConnection("c1", OWNER, BOT)
+        connection = BusinessConnection("c1", OWNER, BOT, 0)
         scene.contact_writes("hello")
         await scene.card("hello")
         scene.world.send(OWNER, ADA, "from another life", connection=connection)
