@@ -73,7 +73,7 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
 async def _failed(twin: Twin, received: Received, error: Exception) -> Received | None:
     """The class of the error is logged, never its message, which may quote what somebody wrote."""
     attempt = received.attempts + 1
-    log.error("update.failed", update_id=received.update_id, attempt=attempt, error=type(error).__name__, place=_place(error))
+    log.error("update.failed", update_id=received.update_id, attempt=attempt, error=type(error).__name__, place=place(error))
     if attempt >= ATTEMPTS:
         return await _set_aside(twin, received.update_id, type(error).__name__)
     async with twin.store.begin() as connection:
@@ -93,7 +93,8 @@ async def _set_aside(twin: Twin, update_id: int, error: str) -> Received | None:
     return following
 
 
-def _place(error: Exception) -> str:
+def place(error: Exception) -> str:
+    """Module and line where it arose."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import modes, replies, sending
+from twin import modes, replies, sending, takeover
 from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, outbox
@@ -19,48 +19,62 @@ from twin.turns import Message
 
 CHANNEL = "account"
 CLOCKS_APART = timedelta(seconds=60)  # Telegram dates a message by its own clock, and cuts the fraction of the second off
-DELETED = "deleted"
 
 
 async def contact_wrote(
     connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
 ) -> bool:
-    """True if a draft is due for it."""
-    if await messages.get(connection, CHANNEL, message.dialog_id, message.message_id) is None:
+    """True if a draft is due for it. What was written longer ago than a draft lives (the bot was off for days) is only kept."""
+    known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
+    if message.sent_at < now - timedelta(hours=settings.bot.expire_hours):
+        await dialogs.save(connection, message.dialog_id, name=name, username=username)
+        await messages.save(connection, [message])
+        return False
+    if known is None:
         return await replies.receive(connection, message, name=name, username=username, settings=settings, now=now)
     dialog = await dialogs.get(connection, message.dialog_id)
-    if (dialog and dialog.excluded) or message.kind == "service" or await modes.effective(connection, dialog, settings) == "off":
+    if known.source != "collected" or message.kind == "service" or await modes.effective(connection, dialog, settings) == "off":
         return False
     newest = await drafts.newest(connection, CHANNEL, message.dialog_id)
     if (newest and newest.answers_message_id >= message.message_id) or await due.get(connection, CHANNEL, message.dialog_id):
         return False
-    await _draft_again(connection, message.dialog_id, SUPERSEDED, settings, now)
+    await supersede(connection, CHANNEL, message.dialog_id, SUPERSEDED, now)
+    await due.put(connection, CHANNEL, message.dialog_id, now + timedelta(seconds=settings.bot.burst_seconds))
+    return True
+
+
+async def owner_wrote(
+    connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
+) -> bool:
+    """The owner's own message, typed by hand. False if it changes nothing."""
+    known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
+    if known is None:
+        return await takeover.owner_spoke(connection, message, name=name, username=username, settings=settings, now=now)
+    if known.source != "collected" or known.kind == "service":
+        return False
+    await takeover.withdraw(connection, CHANNEL, message.dialog_id, takeover.TAKEN_OVER, now)
+    until = min(now, message.sent_at) + timedelta(minutes=settings.bot.takeover_minutes)
+    if until > now:
+        await dialogs.silence(connection, message.dialog_id, until)
     return True
 
 
 async def edited(
     connection: AsyncConnection, message: Message, *, name: str, username: str | None, settings: Settings, now: datetime
 ) -> bool:
-    """True if it is to be drafted again. An edit of what is not in the store is of a message from before the first start: nobody waits
-    for an answer to it."""
-    known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
-    if known is None:
+    """True if it changed something. An edit of what is not in the store is of a message from before the first start: nobody waits for
+    an answer to it."""
+    if message.out:
+        return await takeover.owner_edited(connection, message, now)
+    if await messages.get(connection, CHANNEL, message.dialog_id, message.message_id) is None:
         return False
-    if not message.out:
-        return await replies.receive_edit(connection, message, name=name, username=username, settings=settings, now=now)
-    if known.text != message.text:
-        await messages.edit(connection, CHANNEL, message.dialog_id, message.message_id, message.text, now)
-    return False
+    return await replies.receive_edit(connection, message, name=name, username=username, settings=settings, now=now)
 
 
 async def deleted(connection: AsyncConnection, message_ids: list[int], settings: Settings, now: datetime) -> None:
-    """Follow deletions. What was drafted for words that are gone is withdrawn; what is left of them is drafted for."""
+    """Follow deletions. MTProto does not say in which chat they were: the ids of an account are one sequence over all of them."""
     for dialog_id, ids in (await messages.dialogs_of(connection, CHANNEL, message_ids)).items():
-        await messages.mark_deleted(connection, CHANNEL, dialog_id, ids, now)
-        answered = await drafts.answered_id(connection, CHANNEL, dialog_id)
-        waits = await drafts.pending(connection, CHANNEL, dialog_id) or await due.get(connection, CHANNEL, dialog_id)
-        if waits and any(message_id > answered for message_id in ids):
-            await _draft_again(connection, dialog_id, DELETED, settings, now)
+        await takeover.deleted(connection, CHANNEL, dialog_id, ids, settings, now)
 
 
 async def is_twins(connection: AsyncConnection, message: Message, settings: Settings, now: datetime) -> bool:
@@ -70,6 +84,7 @@ async def is_twins(connection: AsyncConnection, message: Message, settings: Sett
     for bubble in await outbox.in_doubt(connection, CHANNEL, message.dialog_id):
         if await could_be(connection, bubble, message):
             await sending.arrived(connection, bubble, message_id=message.message_id, sent_at=message.sent_at, settings=settings, now=now)
+            await messages.disown(connection, CHANNEL, message.dialog_id, message.message_id)
             return True
     if message.source == "twin":  # sent through a connection, by a life of this twin that nothing is known of
         await messages.save(connection, [message])
@@ -88,8 +103,3 @@ async def could_be(connection: AsyncConnection, bubble: Bubble, message: Message
     if bubble.way != "business":
         return message.source != "twin"
     return message.source == "twin" and bubble.tried_at is not None and bubble.tried_at - CLOCKS_APART <= message.sent_at
-
-
-async def _draft_again(connection: AsyncConnection, dialog_id: int, reason: str, settings: Settings, now: datetime) -> None:
-    await supersede(connection, CHANNEL, dialog_id, reason, now)
-    await due.put(connection, CHANNEL, dialog_id, now + timedelta(seconds=settings.bot.burst_seconds))

@@ -56,6 +56,8 @@ async def arrived(
             )
         ],
     )
+    if message_id is not None:
+        await messages.disown(connection, bubble.channel, bubble.dialog_id, message_id)
     bubbles = await outbox.of_draft(connection, bubble.draft_id)
     if any(b.id == bubble.id and b.error == TAKEN_BACK for b in bubbles):
         await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)

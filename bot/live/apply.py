@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.live.people import Person
-from twin import account, takeover
+from twin import account
 from twin.settings import Settings
 from twin.store import dialogs
 from twin.turns import Message
@@ -67,7 +67,7 @@ async def apply(
         if message.out:
             if answered := sends.in_flight.get(message.dialog_id):
                 raise StillSending(answered)
-            by_hand += await takeover.owner_spoke(connection, message, name=who.name, username=who.username, settings=settings, now=now)
+            by_hand += await account.owner_wrote(connection, message, name=who.name, username=who.username, settings=settings, now=now)
         else:
             await account.contact_wrote(connection, message, name=who.name, username=who.username, settings=settings, now=now)
     for message in news.edits:

@@ -45,12 +45,12 @@ def not_sent(error: TelegramError) -> NotSent:
 
 
 def not_begun(error: TelegramError, *, is_closed: bool) -> NotSent:
-    """What stands in the way of a send before it is asked for: it certainly did not go."""
-    if isinstance(error, FloodError):
-        return NotSent(Outcome.NOT_DONE, "Telegram asks to wait", seconds=max(1.0, error.seconds))
+    """What stands in the way of a send before all that happened until now is known: this try certainly did not go, but an earlier
+    one of the same bubble may have."""
     if is_closed or isinstance(error, SessionError):
         return NotSent(Outcome.NOT_DONE, "your session has ended", is_closed=True)
-    return NotSent(Outcome.NOT_DONE, "Telegram cannot be reached through your session")
+    seconds = max(1.0, error.seconds) if isinstance(error, FloodError) else None
+    return NotSent(Outcome.UNKNOWN, "Telegram cannot be reached through your session", seconds=seconds)
 
 
 WHY = {

@@ -14,15 +14,17 @@ from bot.live.asking import is_lost_place, refusal
 from bot.live.difference import State, difference_request, news_of, read_gap, rings, state_of
 from bot.live.people import People
 from bot.telegram import LONGEST_PAUSE
+from bot.worker import place
 from twin.account import CHANNEL
 from twin.errors import FloodError, SessionError, TelegramError
 from twin.settings import Settings
-from twin.store import dialogs, facts, messages
+from twin.store import dialogs, facts, messages, notices
 from twin.store.engine import Store
 
 log = structlog.get_logger()
 STATE = "live state"  # the fact: pts, qts, date
 FIRST_PAUSE = 0.5
+STUMBLES = 3  # failures of our own in a row before the owner is told
 LOOK_SECONDS = 60.0  # a push may get lost
 APART_SECONDS = 0.3  # between two differences, under a stream of pushes
 SIGNED_OUT_SECONDS = 60.0  # until the kept session is looked at again: the owner may have signed in
@@ -55,9 +57,10 @@ class Live:
                 log.error("live.signed_out", error=type(exc).__name__)
                 seconds = SIGNED_OUT_SECONDS
             except TelegramError as exc:
-                seconds = float(exc.seconds) if isinstance(exc, FloodError) else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._failures)
-                self._failures += 1
+                seconds = float(exc.seconds) if isinstance(exc, FloodError) else self._pause()
                 log.warning("live.lost", error=type(exc.__cause__ or exc).__name__, retry_seconds=seconds)
+            except Exception as exc:  # noqa: BLE001 - any bug that a difference meets: the other ways must go on
+                seconds = await self._stumbled(exc)
             finally:
                 await self._close()
             await asyncio.sleep(seconds)
@@ -70,6 +73,10 @@ class Live:
         if self._account is None:
             raise TelegramError("The live session is not connected.", mend="It is tried again.")
         return self._account
+
+    @property
+    def is_connected(self) -> bool:
+        return self._account is not None
 
     async def call(self, request: Any) -> Any:
         """Ask for one thing, once. A connection that gives no answer is not asked again. Raises TelegramError."""
@@ -86,6 +93,7 @@ class Live:
     async def catch_up(self) -> None:
         """Apply all that has happened until now. Raises TelegramError."""
         async with self._round:
+            _ = self.account  # a lost connection leaves the bell ringing, for the one who opens another
             self._bell.clear()
             if await self._difference():
                 self._bells.ring()
@@ -109,6 +117,23 @@ class Live:
                 raise self._lost_by
             await self.catch_up()
             await asyncio.sleep(APART_SECONDS)
+
+    def _pause(self) -> float:
+        self._failures += 1
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 1))
+
+    async def _stumbled(self, error: Exception) -> float:
+        """The difference is asked for again; the owner is told when that does not help. The error's words may quote a message."""
+        seconds = self._pause()
+        log.error("live.failed", error=type(error).__name__, place=place(error), retry_seconds=seconds)
+        if self._failures == STUMBLES:
+            async with self._store.begin() as connection:
+                line = (
+                    f"I cannot follow your own chats through the live session ({type(error).__name__}). The log says where; I keep trying."
+                )
+                await notices.add(connection, line, utc_now())
+            self._bells.desk.set()
+        return seconds
 
     def _pushed(self, update: Any) -> None:
         if update is None:

@@ -54,18 +54,11 @@ class SessionWay:
             answered.set()
 
     async def look_up(self, bubble: Bubble) -> Delivered | None:
-        """What the owner's chat shows of a bubble of unknown outcome; None: it is certainly not there.
-
-        Raises CannotTell."""
-        try:
-            async with self._store.connect() as connection:
-                for message in await self._own_since(bubble):
-                    taken = await outbox.is_recorded(connection, CHANNEL, message.dialog_id, message.message_id)
-                    if not taken and await could_be(connection, bubble, message):
-                        return Delivered(message.message_id, message.sent_at)
-        except TelegramError as exc:
-            raise CannotTell from exc
-        return None
+        """What the owner's chat shows of a bubble of unknown outcome; None: it is certainly not there. A LookUp."""
+        candidates = await self._candidates(bubble)
+        if len(candidates) > 1:
+            raise CannotTell
+        return candidates[0] if candidates else None
 
     async def delete(self, dialog_id: int, message_ids: list[int]) -> None:
         from telethon.tl.functions.messages import DeleteMessagesRequest
@@ -117,10 +110,25 @@ class SessionWay:
         return delivered
 
     async def _find(self, bubble: Bubble) -> Delivered | None:
+        """The first that it may be: it is known to be there."""
         try:
-            return await self.look_up(bubble)
+            return next(iter(await self._candidates(bubble)), None)
         except CannotTell:
-            return None  # it arrived, and its id stays unknown
+            return None  # its id stays unknown
+
+    async def _candidates(self, bubble: Bubble) -> list[Delivered]:
+        """Which messages may be this bubble, oldest first. Raises CannotTell if the chat cannot be read."""
+        try:
+            own = await self._own_since(bubble)
+        except TelegramError as exc:
+            raise CannotTell from exc
+        async with self._store.connect() as connection:
+            return [
+                Delivered(message.message_id, message.sent_at)
+                for message in own
+                if await could_be(connection, bubble, message)
+                and not await outbox.is_recorded(connection, CHANNEL, message.dialog_id, message.message_id)
+            ]
 
     async def _own_since(self, bubble: Bubble) -> list[Message]:
         """The owner's messages after the one that the bubble answers, oldest first. Raises TelegramError if there are too many."""
@@ -128,7 +136,7 @@ class SessionWay:
 
         peer = await self._live.peer(bubble.dialog_id)
         if peer is None:
-            return []
+            raise TelegramError("Telegram knows no such chat.")
         async with self._store.connect() as connection:
             draft = await drafts.get(connection, bubble.draft_id)
         above = draft.answers_message_id if draft else 0

@@ -40,7 +40,8 @@ class MtprotoServer:
     """MTProto 2.0 on loopback. A client has to trust `public_key_pem` and to know `port`; nothing else is special about it.
 
     `keys_file` keeps auth keys over a restart. `duplicate_random_id` chooses between the two answers that Telegram gives to a
-    repeated random_id. `difference_slice` is how many events one updates.getDifference carries.
+    repeated random_id. `difference_slice` is how many events one updates.getDifference carries; to whom more than `difference_most`
+    are missing, it says no more than that they are too many.
 
     For tests: `calls` (what was asked, newest last), `unhandled` (names of methods that are not offered), `errors` (exceptions
     of ours; the client got 500 INTERNAL), `clock_skew` (seconds that the server's clock is ahead).
@@ -55,11 +56,13 @@ class MtprotoServer:
         login_code: str = "12345",
         duplicate_random_id: Literal["answer", "error"] = "answer",
         difference_slice: int = 100,
+        difference_most: int | None = None,
         compress: bool = True,
     ) -> None:
         self.world, self.faults = world, faults
         self.duplicate_random_id = duplicate_random_id
         self.difference_slice = difference_slice
+        self.difference_most = difference_most
         self.compress = compress
         self.rsa_key = ServerKey()
         self.salt = int.from_bytes(os.urandom(8), "little", signed=True)

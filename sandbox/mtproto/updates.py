@@ -266,7 +266,11 @@ def get_difference(call: Call, request: Any) -> Any:
     updates = call.server.updates
     if request.pts < 1:
         raise RpcError(400, "PERSISTENT_TIMESTAMP_EMPTY")
+    if request.pts > updates.pts(me):  # a state of another server, or of this one before it was started anew
+        raise RpcError(400, "PERSISTENT_TIMESTAMP_INVALID")
     entries = updates.log(me).since(request.pts)
+    if call.server.difference_most is not None and len(entries) > call.server.difference_most:
+        return types.updates.DifferenceTooLong(updates.pts(me))
     if not entries:
         return types.updates.DifferenceEmpty(call.server.now(), 0)
     part = entries[: call.server.difference_slice]

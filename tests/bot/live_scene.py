@@ -10,6 +10,7 @@ from typing import Any
 
 from bot_scene import ADA, BEN, BOT, EVE, OWNER, TOKEN, Engine, Scene, until
 
+from bot.context import utc_now
 from sandbox.botapi import BotApi
 from sandbox.faults import Faults
 from sandbox.mtproto import MtprotoServer
@@ -18,7 +19,8 @@ from trainer.session import session_path
 from twin import sealing
 from twin.cli.account import KeptAccounts
 from twin.settings import Settings, load_settings
-from twin.store import facts, open_store
+from twin.store import drafts, facts, open_store, outbox
+from twin.store.outbox import Bubble
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # base64 of 0123456789abcdef, twice
 
@@ -57,6 +59,18 @@ class LiveScene(Scene):
         """All that happened in the owner's account until now is in the store."""
         await until(self.is_current)
 
+    async def tried_by_business(self, text: str, contact: int = ADA) -> Bubble:
+        """A bubble of the newest draft of this chat, in the state in which nobody knows whether a connection's send arrived."""
+        async with self.store.begin() as connection:
+            draft = await drafts.newest(connection, "account", contact)
+            assert draft
+            await outbox.add(connection, draft, [text])
+            (bubble,) = await outbox.of_draft(connection, draft.id)
+            await outbox.move(connection, bubble, "unheard", way="business", tried_at=utc_now())
+            found = await outbox.get(connection, bubble.id)
+        assert found
+        return found
+
     async def words(self, dialog_id: int = ADA) -> list[tuple[str, bool, str]]:
         """(text, whether the owner's side sent it, source) of the stored messages of a chat of the owner's, by id."""
         rows = [r for r in await self.rows("messages") if r["channel"] == "account" and r["dialog_id"] == dialog_id]
@@ -64,7 +78,7 @@ class LiveScene(Scene):
 
 
 @asynccontextmanager
-async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bot: Any) -> AsyncIterator[LiveScene]:
+async def live(path: Path, *, started: bool = True, call_seconds: float = 10.0, **bot: Any) -> AsyncIterator[LiveScene]:
     """Fails if the MTProto server met a bug of its own or a method that it does not offer."""
     world = World()
     for account in (
@@ -80,9 +94,10 @@ async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bo
     api = await BotApi(world, faults).start()
     server = MtprotoServer(world, faults)
     await server.start()
-    settings = live_settings(path, api.base_url, server, **bot)
-    if signed_in:
-        keep_session(settings, server)
+    pem = path / "server.pem"
+    pem.write_text(server.public_key_pem)
+    settings = live_settings(path, api.base_url, f"127.0.0.1:{server.port}", pem, call_seconds, **bot)
+    keep_session(settings, server)
     store = open_store(settings.store_path)
     scene = LiveScene(world, faults, api, store, settings, Engine(), accounts=KeptAccounts(store, settings), server=server)
     try:
@@ -99,10 +114,8 @@ async def live(path: Path, *, started: bool = True, signed_in: bool = True, **bo
     assert server.unhandled == []
 
 
-def live_settings(path: Path, api_url: str, server: MtprotoServer, **bot: Any) -> Settings:
-    pem = path / "server.pem"
-    pem.write_text(server.public_key_pem)
-    telegram = {"server": f"127.0.0.1:{server.port}", "server_key": pem, "call_seconds": 10.0, "live": True}
+def live_settings(path: Path, api_url: str, server: str, pem: Path, call_seconds: float, **bot: Any) -> Settings:
+    telegram = {"server": server, "server_key": pem, "call_seconds": call_seconds, "live": True}
     values = {"token": TOKEN, "api_url": api_url, "burst_seconds": 0.05, "bubble_seconds": 0.02, **bot}
     owner = {"id": OWNER, "name": "Olga"}
     return load_settings(None, data=path / "data", secret_key=KEY, telegram=telegram, owner=owner, bot=values)

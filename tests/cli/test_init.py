@@ -115,3 +115,12 @@ def test_doctor_sees_an_engine_that_is_away(data: Path, monkeypatch: pytest.Monk
     found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
     assert found["engine"]["colour"] == "red"
     assert "twin serve" in found["engine"]["mend"]
+
+
+def test_doctor_misses_the_session_that_the_live_way_needs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    assert found["session"]["colour"] == "grey"
+    monkeypatch.setenv("TWIN_TELEGRAM__LIVE", "true")
+    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    assert found["session"]["colour"] == "red"
+    assert "twin init" in found["session"]["mend"]

@@ -24,9 +24,8 @@ NOTICE = "I can no longer read and answer your chats through your own account, a
 class LiveAccount:
     """bot.live.Account."""
 
-    def __init__(self, client: TelegramClient, settings: Settings) -> None:
-        self._client, self._settings = client, settings
-        self._gone: asyncio.Future[Any] = client.disconnected
+    def __init__(self, client: TelegramClient, settings: Settings, gone: asyncio.Future[Any]) -> None:
+        self._client, self._settings, self._gone = client, settings, gone
 
     async def call(self, request: Any) -> Any:
         from trainer.telethon_calls import call
@@ -86,8 +85,9 @@ class KeptAccounts:
         except TelegramError:
             await disconnect(client, self.settings)
             raise
-        client.disconnected.add_done_callback(lambda gone: _ended(gone, pushed))
-        return LiveAccount(client, self.settings)
+        gone = client.disconnected
+        gone.add_done_callback(lambda _: _ended(gone, pushed))
+        return LiveAccount(client, self.settings, gone)
 
     async def lost(self, error: SessionError) -> None:
         from trainer import lost_session

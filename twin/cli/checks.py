@@ -91,7 +91,8 @@ def bot_token(settings: Settings) -> Check:
 def session(settings: Settings) -> Check:
     from twin.cli.services import who_is_signed_in
 
-    if settings.telegram.phone is None and not (settings.data / "telegram.session").exists():
+    live = settings.telegram.live
+    if not live and settings.telegram.phone is None and not (settings.data / "telegram.session").exists():
         return Check("session", "grey", "Not signed in: chats come from exports only.", "`twin init` signs in, for `twin collect`.")
     try:
         me = asyncio.run(who_is_signed_in(settings))
@@ -99,7 +100,7 @@ def session(settings: Settings) -> Check:
         return Check("session", "red", exc.what, exc.mend)
     if settings.owner.id not in (None, me):
         return Check("session", "red", f"It is of account {me}, the owner is {settings.owner.id}.", "Sign in as the owner: `twin init`.")
-    return Check("session", "green", f"signed in as account {me}")
+    return Check("session", "green", f"signed in as account {me}" + (", and answers through it (live)" if live else ""))
 
 
 def base_model(settings: Settings) -> Check:

@@ -82,6 +82,12 @@ async def edit(
     await connection.execute(update(messages).where(*kept).values(changed))
 
 
+async def disown(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> None:
+    """A collection that ran beside a send took it for the owner's: it is the twin's, and is not learned from."""
+    statement = update(messages).where(*_is(channel, dialog_id, message_id), messages.c.source == "collected")
+    await connection.execute(statement.values(source="twin"))
+
+
 async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int, message_ids: Sequence[int], at: datetime) -> None:
     """Keep the row, so that a later import does not bring it back; the text goes at once."""
     await connection.execute(

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mtproto_cast import ANNA, BEN, OWNER, NewClient
-from telethon import TelegramClient, events, functions, types
+from telethon import TelegramClient, errors, events, functions, types
 from telethon.sessions import SQLiteSession, StringSession
 
 from sandbox.faults import Fault, Faults
@@ -176,3 +177,24 @@ async def test_updates_out_of_order_are_put_in_order(world: World, faults: Fault
         world.send(ANNA, OWNER, text)
     await until(lambda: len(new) >= 4)
     assert [e.text for e in new] == ["zero", "one", "two", "three"]
+
+
+async def test_a_difference_that_is_too_long_says_so(world: World, server: MtprotoServer, new_client: NewClient) -> None:
+    client = await new_client(OWNER)
+    before = await client(functions.updates.GetStateRequest())
+    for i in range(5):
+        world.send(ANNA, OWNER, f"line {i}")
+    server.difference_most = 4
+    answer = await client(functions.updates.GetDifferenceRequest(before.pts, before.date, before.qts))
+    assert isinstance(answer, types.updates.DifferenceTooLong)
+    assert answer.pts == before.pts + 5
+    server.difference_most = 5
+    answer = await client(functions.updates.GetDifferenceRequest(before.pts, before.date, before.qts))
+    assert len(answer.new_messages) == 5
+
+
+async def test_a_state_that_this_server_never_gave_is_refused(new_client: NewClient) -> None:
+    client = await new_client(OWNER)
+    state = await client(functions.updates.GetStateRequest())
+    with pytest.raises(errors.PersistentTimestampInvalidError):
+        await client(functions.updates.GetDifferenceRequest(state.pts + 1, state.date, state.qts))
