@@ -238,6 +238,8 @@ async def test_what_comes_through_a_strangers_connection_is_neither_read_nor_kep
         assert scene.from_bot(OWNER) == []
         assert [row["payload"] for row in await scene.rows("inbox")] == [""] * 7
         assert [call["business_connection_id"] for call in scene.api.calls_of("getBusinessConnection")] == ["bc-forged"]
+
+
 async def test_a_card_of_another_chat_or_an_old_one_decides_on_its_own_draft_only(tmp_path: Path) -> None:
     """A tap names its draft and the variant that was seen; the message that it hangs on gives it no more."""
     async with opened(tmp_path) as scene:
