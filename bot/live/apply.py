@@ -34,8 +34,18 @@ class Sends:
     A difference may hold a message whose request has not been answered, or whose answer has not been written down yet; neither
     must be taken for the owner's."""
 
-    in_flight: dict[int, asyncio.Event] = field(default_factory=dict)  # dialog id -> set when the answer is there
+    in_flight: dict[int, tuple[int, asyncio.Event]] = field(default_factory=dict)  # bubble id -> dialog id, set when answered
     made: dict[tuple[int, int], None] = field(default_factory=dict)  # (dialog id, message id), oldest first
+
+    def begin(self, bubble_id: int, dialog_id: int) -> None:
+        """A bubble whose answer is lost is settled by the difference, and the next one of its dialog may go before the time is up."""
+        self.in_flight[bubble_id] = dialog_id, asyncio.Event()
+
+    def end(self, bubble_id: int) -> None:
+        self.in_flight.pop(bubble_id)[1].set()
+
+    def unanswered(self, dialog_id: int) -> asyncio.Event | None:
+        return next((answered for at, answered in self.in_flight.values() if at == dialog_id), None)
 
     def note(self, dialog_id: int, message_id: int) -> None:
         self.made[dialog_id, message_id] = None
@@ -65,7 +75,7 @@ async def apply(
         if message.message_id in twins:
             continue
         if message.out:
-            if answered := sends.in_flight.get(message.dialog_id):
+            if answered := sends.unanswered(message.dialog_id):
                 raise StillSending(answered)
             by_hand += await account.owner_wrote(connection, message, name=who.name, username=who.username, settings=settings, now=now)
         else:

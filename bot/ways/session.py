@@ -5,7 +5,6 @@ Before a bubble goes, all that has happened until then is applied, so an own mes
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -46,12 +45,11 @@ class SessionWay:
             raise NotSent(Outcome.REFUSED, "Telegram knows no such chat")
         if (there := await self._settled(bubble)) is not None:
             return there
-        answered = self._live.sends.in_flight[bubble.dialog_id] = asyncio.Event()
+        self._live.sends.begin(bubble.id, bubble.dialog_id)
         try:
             return await self._request(bubble, SendMessageRequest(peer, bubble.text, random_id=bubble.random_id))
         finally:
-            del self._live.sends.in_flight[bubble.dialog_id]
-            answered.set()
+            self._live.sends.end(bubble.id)
 
     async def look_up(self, bubble: Bubble) -> Delivered | None:
         """What the owner's chat shows of a bubble of unknown outcome; None: it is certainly not there. A LookUp."""

@@ -132,7 +132,7 @@ async def test_a_takeover_that_no_push_told_of_stops_the_send(tmp_path: Path) ->
         scene.tap(card, "Send")
         await scene.idle()
         assert scene.received_by() == ["yes"]
-        assert [b["state"] for b in await scene.rows("outbox")] == ["failed"]
+        assert "sent" not in {b["state"] for b in await scene.rows("outbox")}
 
 
 @pytest.mark.parametrize("duplicate", ["answer", "error"])
