@@ -8,7 +8,7 @@ They share nothing but the store and a few bells, so each may die with the proce
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiogram import Bot, Dispatcher, Router
@@ -30,7 +30,7 @@ from bot.retraining import IsTraining, Retrain, Retraining
 from bot.schedule import start as start_schedule
 from bot.sender import send
 from bot.telegram import ERRORS, Pause, explain, make_bot
-from bot.ways import Way
+from bot.ways import LookUp, Way
 from bot.ways.business import BusinessWay
 from bot.ways.chat import BotWay
 from bot.ways.session import SessionWay
@@ -56,12 +56,15 @@ async def run_bot(
     is_training: IsTraining,
     on_ready: OnReady = lambda username: None,
     accounts: Accounts | None = None,
+    session: Way | None = None,
+    look_up: LookUp | None = None,
 ) -> None:
     """Run until cancelled. Raises SettingsError without token or owner, TelegramError if the token is refused at the start.
 
     The caller opens and closes the store and the generator. `retrain(night)`, `rollback()` and `promote(name)` answer with one
     line for the owner, or raise TwinError; `retrain` is cancelled to be stopped. `is_training()` tells whether any process,
-    this one's or another's, holds the training lock. `accounts` opens the owner's account for the live session, if one is wanted.
+    this one's or another's, holds the training lock. `accounts` opens the owner's account for the live session, if one is wanted;
+    without it, `session` may be another way to answer as the owner, and `look_up` to read what was answered.
     """
     if settings.owner.id is None:
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
@@ -73,7 +76,11 @@ async def run_bot(
     scheduler = None
     try:
         scheduler = start_schedule(retraining.look, retraining.clock, utc_now)
-        await _run(twin, bot, live, on_ready)
+        if live:
+            session = live_way = SessionWay(live, store)
+            look_up = live_way.look_up
+        ways: dict[outbox.Way, Way] = {"bot": BotWay(bot), "business": BusinessWay(bot, store)}
+        await _run(twin, bot, ways | ({"session": session} if session else {}), look_up, live, on_ready)
     finally:
         if scheduler:
             scheduler.shutdown(wait=False)
@@ -82,22 +89,18 @@ async def run_bot(
         log.info("bot.stopped")
 
 
-async def _run(twin: Twin, bot: Bot, live: Live | None, on_ready: OnReady) -> None:
+async def _run(twin: Twin, bot: Bot, ways: Mapping[outbox.Way, Way], look_up: LookUp | None, live: Live | None, on_ready: OnReady) -> None:
     username = await _meet(bot)
     await commands.set_menu(bot, twin.owner_id)
     dispatcher = make_dispatcher(twin)
     await suspect_first(twin)
     await look_again(twin, bot)
-    ways: dict[outbox.Way, Way] = {"bot": BotWay(bot), "business": BusinessWay(bot, twin.store)}
-    session = SessionWay(live, twin.store) if live else None
-    if session:
-        ways["session"] = session
     log.info("bot.started", bot_id=bot.id)
     async with asyncio.TaskGroup() as group:
         group.create_task(poll(twin, bot, dispatcher.resolve_used_update_types()), name="poller")
         group.create_task(work(twin, bot, dispatcher), name="worker")
         group.create_task(draft(twin, bot), name="drafter")
-        group.create_task(send(twin, ways, session.look_up if session else None), name="sender")
+        group.create_task(send(twin, ways, look_up), name="sender")
         group.create_task(keep_desk(twin, bot), name="desk")
         group.create_task(keep_house(twin), name="housekeeper")
         group.create_task(watch(twin, bot), name="nightwatch")

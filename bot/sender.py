@@ -23,7 +23,7 @@ from bot.ways import CannotTell, Delivered, LookUp, NotSent
 from bot.ways import Way as Ways
 from twin import departures, sending
 from twin.departures import Outlook, open_ways
-from twin.store import connections, drafts
+from twin.store import connections, drafts, outbox
 from twin.store.outbox import Bubble, Way
 
 log = structlog.get_logger()
@@ -35,10 +35,11 @@ async def send(twin: Twin, ways: Mapping[Way, Ways], look_up: LookUp | None = No
     """For ever. `look_up` reads the chat of a business send that nobody heard of."""
     async with twin.store.begin() as connection:
         interrupted = await sending.recover(connection, twin.settings, utc_now())
+        unsure = await outbox.tried_by_session(connection)
     if interrupted:
         log.warning("sends.interrupted", count=interrupted)
         twin.bells.ring()
-    sender = Sender(twin, ways, look_up)
+    sender = Sender(twin, ways, look_up, unsure)
     try:
         while True:
             twin.bells.outbox.clear()
@@ -48,12 +49,13 @@ async def send(twin: Twin, ways: Mapping[Way, Ways], look_up: LookUp | None = No
 
 
 class Sender:
-    def __init__(self, twin: Twin, ways: Mapping[Way, Ways], look_up: LookUp | None) -> None:
+    def __init__(self, twin: Twin, ways: Mapping[Way, Ways], look_up: LookUp | None, unsure: set[int]) -> None:
         self.twin = twin
         self.ways = ways
         self.look_up = look_up
         self.running: dict[asyncio.Task[Settle], Bubble] = {}
         self.aside: set[asyncio.Task[None]] = set()  # typing and read marks: nobody waits for them
+        self.unsure = unsure  # bubbles that the session has perhaps sent: no other way may try them
         self.shut: dict[int, dict[Way, str]] = {}  # bubble id -> ways that are shut for it, and why
         self.pauses: dict[Way, Pause] = {name: Pause() for name in ways}
         self.resting: dict[Way, datetime] = {}  # without a network: until when
@@ -193,13 +195,14 @@ class Sender:
         log.warning("bubble.not_sent", way=way, outcome=error.outcome.value, why=error.why, is_closed=error.is_closed, **_ids(bubble))
         if error.is_closed and error.outcome is not Outcome.UNKNOWN:
             self.shut.setdefault(bubble.id, {})[way] = error.why
-            await sending.wait(connection, bubble, now, now)
+            await sending.wait(connection, bubble, now, now, keeps_way=bubble.id in self.unsure)
             return
         self.shut.pop(bubble.id, None)
         match error.outcome:
             case Outcome.NOT_DONE:
-                await sending.wait(connection, bubble, self._later(way, error, now), now)
+                await sending.wait(connection, bubble, self._later(way, error, now), now, keeps_way=bubble.id in self.unsure)
             case Outcome.UNKNOWN:
+                self.unsure |= {bubble.id} if way == "session" else set()
                 await sending.doubt(connection, bubble, settings, now, seconds=error.seconds or 1.0)
             case Outcome.REFUSED:
                 await sending.fail(connection, bubble, error.why, settings, now)

@@ -84,8 +84,7 @@ async def is_twins(connection: AsyncConnection, message: Message, settings: Sett
         return True
     for bubble in await outbox.in_doubt(connection, CHANNEL, message.dialog_id):
         if await could_be(connection, bubble, message):
-            await sending.arrived(connection, bubble, message_id=message.message_id, sent_at=message.sent_at, settings=settings, now=now)
-            await messages.disown(connection, CHANNEL, message.dialog_id, message.message_id)
+            await sending.turned_up(connection, bubble, message_id=message.message_id, sent_at=message.sent_at, settings=settings, now=now)
             return True
     if message.source == "twin":  # sent through a connection, by a life of this twin that nothing is known of
         await messages.save(connection, [message])

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import sending, silence
 from twin.settings import Settings
-from twin.store import connections, dialogs, inbox, outbox
+from twin.store import connections, dialogs, drafts, inbox, outbox
 from twin.store.connections import Connection
 from twin.store.outbox import Bubble, Way
 
@@ -95,7 +95,7 @@ async def begin_ready(
         if len(begun) == room:
             break
         until = quiet.get(bubble.dialog_id)
-        if until and await sending.is_automatic(connection, bubble.draft_id):
+        if until and await drafts.went_by_itself(connection, bubble.draft_id):
             await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None)
             continue
         shut = (closed or {}).get(bubble.id, {})

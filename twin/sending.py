@@ -63,15 +63,18 @@ async def arrived(
         await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)
     await settle(connection, draft, bubbles, now)
     rest = [b for b in bubbles if b.position > bubble.position and b.state == "waiting"]
+    if draft and draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
+        await drafts.extend_undo(connection, draft.id, now + timedelta(seconds=settings.auto.undo_seconds))
     for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):
         await outbox.change(connection, times.bubble_id, not_before_at=times.not_before_at, typing_at=times.typing_at)
     return bool(rest)
 
 
-async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime, now: datetime) -> None:
-    """It certainly did not go: try again from `until` on, by whatever way is open then."""
+async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime, now: datetime, *, keeps_way: bool = False) -> None:
+    """It certainly did not go: try again from `until` on, by whatever way is open then. `keeps_way`: an earlier try may have gone, so
+    only the same way may try again."""
     if not await _drop_unwanted(connection, bubble, now):
-        await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None, way=None)
+        await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None, way=bubble.way if keeps_way else None)
 
 
 async def doubt(connection: AsyncConnection, bubble: Bubble, settings: Settings, now: datetime, *, seconds: float = 0.0) -> None:
@@ -174,10 +177,17 @@ async def echo(
             await outbox.change(connection, bubble.id, sent_message_id=message_id)
             return True
     for bubble in in_flight[:1]:
-        await arrived(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
-        if bubble.state == "uncertain" and not await notices.withdraw(connection, bubble.id):
-            await notices.add(connection, f"It did reach {await name_of(connection, bubble)}; you need not look.", now)
+        await turned_up(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
     return bool(in_flight)
+
+
+async def turned_up(
+    connection: AsyncConnection, bubble: Bubble, *, message_id: int, sent_at: datetime, settings: Settings, now: datetime
+) -> None:
+    """A bubble of unknown outcome was seen in its chat; a question about it is withdrawn, or answered if it was asked."""
+    await arrived(connection, bubble, message_id=message_id, sent_at=sent_at, settings=settings, now=now)
+    if bubble.state == "uncertain" and not await notices.withdraw(connection, bubble.id):
+        await notices.add(connection, f"It did reach {await name_of(connection, bubble)}; you need not look.", now)
 
 
 async def cancel_waiting(
@@ -188,7 +198,7 @@ async def cancel_waiting(
     `only_auto`: only answers that the twin approved by itself. A draft of which something went ends as sent, else as expired,
     with the reason."""
     unsettled = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
-    concerned = [b for b in unsettled if not only_auto or await is_automatic(connection, b.draft_id)]
+    concerned = [b for b in unsettled if not only_auto or await drafts.went_by_itself(connection, b.draft_id)]
     for bubble in concerned:
         await _withdraw(connection, bubble, reason, now)
     for draft_id in sorted({b.draft_id for b in concerned}):
@@ -210,11 +220,6 @@ async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> i
         else:
             await _withdraw(connection, bubble, TAKEN_BACK, now)
     return len(concerned)
-
-
-async def is_automatic(connection: AsyncConnection, draft_id: int) -> bool:
-    """Whether the twin approved it by itself."""
-    return any(action == "auto" for action, _, _ in await drafts.decided(connection, draft_id))
 
 
 async def settle(connection: AsyncConnection, draft: Draft | None, bubbles: Sequence[Bubble], now: datetime) -> None:

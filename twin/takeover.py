@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import modes, sending, shadow
+from twin import digest, modes, sending, shadow
 from twin.replies import supersede
 from twin.settings import Settings
 from twin.shadow import TAKEN_OVER
@@ -46,6 +46,7 @@ async def owner_spoke(
     if until > now and (dialog is None or dialog.silent_until is None or dialog.silent_until < until):
         await dialogs.silence(connection, message.dialog_id, until)
     await shadow.compare(connection, message, now)
+    await digest.seen(connection, now)
     return True
 
 

@@ -163,6 +163,12 @@ async def next_undo_end(connection: AsyncConnection) -> datetime | None:
     ).scalar()
 
 
+async def extend_undo(connection: AsyncConnection, draft_id: int, until: datetime) -> None:
+    """It can be taken back until then, if not for longer."""
+    sooner = update(drafts).where(drafts.c.id == draft_id, drafts.c.undo_until < until)
+    await connection.execute(sooner.values(undo_until=until, revision=drafts.c.revision + 1))
+
+
 async def end_undo(connection: AsyncConnection, now: datetime) -> None:
     """Cards of answers that can no longer be taken back lose [Undo]."""
     over = update(drafts).where(drafts.c.undo_until < now)

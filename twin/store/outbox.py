@@ -143,6 +143,12 @@ async def later(connection: AsyncConnection, now: datetime, *, limit: int) -> li
     return [_bubble(row) for row in await connection.execute(query.order_by(begins, outbox.c.id).limit(limit))]
 
 
+async def tried_by_session(connection: AsyncConnection) -> set[int]:
+    """Ids of what waits for another try by the session, which has perhaps sent it."""
+    here = outbox.c.state == "waiting", outbox.c.way == "session"
+    return set((await connection.execute(select(outbox.c.id).where(*here))).scalars())
+
+
 async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Collection[State]) -> list[Bubble]:
     query = select(*COLUMNS).where(outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.state.in_(states))
     return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
