@@ -86,6 +86,12 @@ async def first(connection: AsyncConnection) -> Bubble | None:
     return _bubble(row) if row else None
 
 
+async def is_any_open(connection: AsyncConnection) -> bool:
+    """Whether there is anything to do at all, now or later."""
+    query = select(outbox.c.id).where(outbox.c.state.in_((*UNSETTLED, "retracting"))).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
 async def ready(
     connection: AsyncConnection, now: datetime, *, limit: int, held: Collection[int] | None = (), only: int | None = None
 ) -> list[Bubble]:
