@@ -23,6 +23,7 @@ log = structlog.get_logger()
 ATTEMPTS = 3
 PASSING_ATTEMPTS = 20  # tries, about a quarter of an hour, while it is only Telegram that cannot be reached
 RETRY_SECONDS = 0.2
+HEAD = 80  # characters of an update in which its kind is named
 
 
 async def suspect_first(twin: Twin) -> None:
@@ -66,7 +67,8 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
     async with twin.store.begin() as connection:
         await inbox.finish(connection, received.update_id, utc_now())
         following = await inbox.first(connection)
-    twin.bells.outbox.set()  # what was not handled held back what goes into the same chat
+    if "business" in received.payload[:HEAD]:
+        twin.bells.outbox.set()  # while it was not handled it held back what goes into the same chat
     return following
 
 

@@ -48,6 +48,8 @@ def open_ways(channel: str, made: Connection | None, ways: Collection[Way]) -> l
 
 async def outlook(connection: AsyncConnection, settings: Settings, now: datetime) -> Outlook:
     """Look without touching anything."""
+    if not await outbox.is_any_open(connection):
+        return Outlook()
     only, held = await _limits(connection, settings)
     ready = bool(await outbox.ready(connection, now, limit=1, held=held, only=only))
     later = await outbox.later(connection, now, limit=AHEAD)

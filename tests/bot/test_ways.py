@@ -165,7 +165,7 @@ async def test_an_answer_in_the_bots_chat_is_taken_back_too(tmp_path: Path) -> N
             draft = await drafts.newest(connection, "bot", ADA)
             assert draft
             assert await sending.retract(connection, draft, utc_now()) == 1
-        scene.says("/help")
+        scene.says("/approve 999")
         await until(lambda: _all(scene, "retracted"))
         assert scene.seen_by(ADA) == []
 
@@ -183,7 +183,7 @@ async def test_without_the_right_to_delete_the_session_takes_it_back(tmp_path: P
             draft = await drafts.newest(connection, "account", ADA)
             assert draft
             await sending.retract(connection, draft, utc_now())
-        scene.says("/help")
+        scene.says("/approve 999")
         await until(lambda: _all(scene, "retracted"))
         assert len(session.deleted) == 1
         assert scene.chat() == []

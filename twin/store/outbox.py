@@ -120,6 +120,12 @@ async def in_doubt(connection: AsyncConnection, channel: str, dialog_id: int) ->
     return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(*here, unknown).order_by(outbox.c.id))]
 
 
+async def is_any_open(connection: AsyncConnection) -> bool:
+    """Whether there is anything to do at all, now or later."""
+    query = select(outbox.c.id).where(outbox.c.state.in_((*UNSETTLED, "retracting"))).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
 async def ready(
     connection: AsyncConnection, now: datetime, *, limit: int, held: Collection[int] | None = (), only: int | None = None
 ) -> list[Bubble]:
