@@ -46,16 +46,19 @@ SHORT, SHORT_WORDS = 50, 7  # characters and words: "are u a bot lol"
 HARMLESS_KINDS = frozenset({"text", "sticker", "animation", "dice"})
 
 _CURRENCY = r"(?:[$€£¥₽₹₺₴₩₪฿]|\b(?:usd|eur|gbp|chf|rub|uah|try|inr|brl|aed|sar)\b)"
-_AMOUNT = re.compile(rf"{_CURRENCY}\s?\d|\d[\d.,]*\s?k?\s?{_CURRENCY}")
+_AMOUNT = re.compile(rf"{_CURRENCY}\s?\d|\d[\d.,]{{0,15}}\s?k?\s?{_CURRENCY}")
 _ACCOUNT = re.compile(r"[A-Z]{2}\d\d[ A-Z\d]{11,}$")
 _CODE_ALONE = re.compile(r"\W*(?:[a-z]{1,3}-)?(?!(?:19|20)\d\d\W*$)(?:\d{4,8}|\d{2,4}[ -]\d{2,4})\W*")
 _CLOCK = re.compile(
-    r"(?<![\d.,:/])(?:[01]?\d|2[0-3])(?:[:h][0-5]\d|\s?(?:[:.][0-5]\d\s?)?(?:am|pm|a\.m\.|p\.m\.|uhr|o'clock|h|heures?|час(?:а|ов)|годин[иі]?|點|点|बजे)(?![a-z]))"
+    r"(?<![\d.,:/])(?:[01]?\d|2[0-3])"
+    r"(?:[:h][0-5]\d|\s?(?:[:.][0-5]\d\s?)?(?:am|pm|a\.m\.|p\.m\.|uhr|o'clock|h|heures?|час(?:а|ов)|годин[иі]?|點|点|बजे)(?![a-z]))"
     r"|(?<![a-z])(?:at|um|gegen|a las|alle|às|as|в|о|saat|الساعه)\s(?:[01]?\d|2[0-3])(?![\d.,:%/]|\s?(?:%|km|kg|years?|jahre))\b"
     r"|[一二三四五六七八九十两]点"
 )
 _DATE = re.compile(
-    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|(?!24/7|\d\d?/10\b|[123]/[234]\b)[0-3]?\d/[01]?\d(?:/\d{2,4})?|20\d\d-[01]\d-[0-3]\d)(?![\d])|\d{1,2}月\d{1,2}[日号]"
+    r"(?<![\d.,])(?:[0-3]?\d\.(?:0?[1-9]|1[0-2])\.(?:\d{2,4})?|20\d\d-[01]\d-[0-3]\d"
+    r"|(?!24/7|\d\d?/10\b|[123]/[234]\b)[0-3]?\d/[01]?\d(?:/\d{2,4})?)(?!\d)"
+    r"|\d{1,2}月\d{1,2}[日号]"
 )
 _QUESTION = re.compile("[?؟？]")
 _ROLE_MARK = re.compile(
@@ -68,11 +71,13 @@ _HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s,:]?){12,}")
 _TAGS = re.compile("(?<!\U0001f3f4)[\U000e0020-\U000e007e]{4,}")  # invisible ASCII; after a black flag it names a region
 _HIDDEN = re.compile("[\u200b-\u200f\u2060-\u2064\u202a-\u202e]{8,}")  # as many in a row spell something
 _LINK = re.compile(
-    r"(?:https?://|www\.|t\.me/|tg://)\S+|(?<![\w@.])(?:[\w-]+\.)+(?:com|org|net|io|me|de|fr|es|it|ru|ua|uk|br|pt|tr|in|cn|app|dev|info|co|gg|ly|link|xyz|onion)\b(?:/\S*)?"
+    r"(?:https?://|www\.|t\.me/|tg://)\S+"
+    r"|(?<![\w@.-])(?:[\w-]{1,63}\.){1,8}"
+    r"(?:com|org|net|io|me|de|fr|es|it|ru|ua|uk|br|pt|tr|in|cn|app|dev|info|co|gg|ly|link|xyz|onion)\b(?:/\S*)?"
 )
 _MENTION = re.compile(r"(?<![\w@.])@\w{3,}")
 _SPOKEN_ADDRESS = re.compile(
-    r"\w{2,}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}(?:\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s|\.)\w{2,}"
+    r"\b\w{2,40}\s?(?:[\[(]\s?(?:at|ät|chez|arroba)\s?[\])]|\s(?:at|arroba)\s)\s?\w{2,}(?:\s?[\[(]\s?dot\s?[\])]\s?|\sdot\s|\.)\w{2,}"
 )
 _NUMBER = re.compile(r"\d(?:[\s.()/-]{0,2}\d){5,}")
 _PERHAPS = re.compile(r"[@.\[(/]|\d.*\d.*\d.*\d.*\d.*\d|\S{16}|\s(?:at|arroba)\s")

@@ -37,7 +37,8 @@ _KEY = re.compile(
 )
 _RUN = re.compile(r"\S{16}")  # every key but a PEM has one
 _LONG = re.compile(r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{32,}={0,2}")  # hex, base64, UUID, or the path of an address
-_MIXED = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{8,}")
+# Bounded: where letters meet digits there is a beginning nearby, and a word of 4,000 letters must not be read 4,000 times.
+_MIXED = re.compile(r"(?=[A-Za-z]{0,32}\d)(?=\d{0,32}[A-Za-z])[A-Za-z0-9]{8,}")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _DIGITS = re.compile(r"(?<![\w.,:/-])\+?\(?\d(?:[ \u00a0().–-]{0,2}\d){6,18}(?![\w:/])")
 _DIGIT = re.compile(r"\d")
