@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import modes, silence
+from twin import modes, sending, silence
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, prompts
 from twin.store.dialogs import Dialog, Mode
@@ -41,6 +41,8 @@ async def receive(
     if message.kind == "service":
         return False
     await supersede(connection, message.channel, message.dialog_id, SUPERSEDED, now)
+    # What the twin was about to say by itself did not know of these words.
+    await sending.cancel_waiting(connection, message.channel, message.dialog_id, SUPERSEDED, now, only_auto=True)
     if await modes.effective(connection, dialog, settings) == "off":
         return False
     await due.put(connection, message.channel, message.dialog_id, _due_at(dialog, settings, now))
