@@ -64,7 +64,7 @@ class Drafter:
         if room <= 0:
             return None
         async with self._twin.store.connect() as connection:
-            jobs = await drafting.next_jobs(connection, room, but=self._writing)
+            jobs = await drafting.next_jobs(connection, room, self._twin.settings, but=self._writing)
         now = utc_now()
         for job in jobs:
             ready_at = max(job.at, self._hold_until or job.at)

@@ -87,11 +87,11 @@ class Proposal:
         return cls("", intent="rest", reason=f"you usually let such a message rest ({round(rest.share * rest.cases)} of {rest.cases})")
 
 
-async def next_jobs(connection: AsyncConnection, limit: int, *, but: Collection[Key] = ()) -> list[Job]:
-    """What is to be generated first, of dialogs that are not in `but`; `at` may lie ahead. Nothing while the twin is silent."""
-    if await silence.since(connection):
-        return []
-    jobs = [Job(d.channel, d.dialog_id, d.due_at, due=d) for d in await due.first_ones(connection, limit + len(but))]
+async def next_jobs(connection: AsyncConnection, limit: int, settings: Settings, *, but: Collection[Key] = ()) -> list[Job]:
+    """What is to be generated first, of dialogs that are not in `but`; `at` may lie ahead. While the twin is silent only what the
+    owner himself asks for."""
+    only = settings.owner.id if await silence.since(connection) else None
+    jobs = [Job(d.channel, d.dialog_id, d.due_at, due=d) for d in await due.first_ones(connection, limit + len(but), only=only)]
     asked = await drafts.another_due(connection, limit + len(but))
     jobs += [Job(d.channel, d.dialog_id, d.another_due_at, draft=d) for d in asked if d.another_due_at]
     jobs = [job for job in sorted(jobs, key=lambda job: job.at) if job.key not in but]

@@ -57,7 +57,7 @@ class Chat:
         return await drafting.propose(self.connection, job, prepared, proposal, SETTINGS, self.now)
 
     async def job(self) -> Job | None:
-        return next(iter(await drafting.next_jobs(self.connection, 1)), None)
+        return next(iter(await drafting.next_jobs(self.connection, 1, SETTINGS)), None)
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in await self.connection.execute(select(metadata.tables[table]))]

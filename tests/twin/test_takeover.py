@@ -259,7 +259,7 @@ async def test_taking_back_covers_every_state(chat: Chat) -> None:
         await sending.taken_back(chat.connection, bubble, chat.now)
     assert await chat.states() == ["retracted", "retracted", "cancelled"]
     assert {row["text"] for row in await chat.rows("messages") if row["out"]} == {""}
-    assert await chat.ended() == ("rejected", "taken back")
+    assert await chat.ended() == ("expired", "taken back")
 
 
 # --- what may go ---

@@ -38,9 +38,9 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due 
     return Due(*tuple[Any, ...](row)) if row else None
 
 
-async def first_ones(connection: AsyncConnection, limit: int) -> list[Due]:
+async def first_ones(connection: AsyncConnection, limit: int, *, only: int | None = None) -> list[Due]:
     """Those due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
-    stands still because the owner has to say whether something arrived."""
+    stands still because the owner has to say whether something arrived. `only` names one dialog."""
 
     def has_bubbles(*states: str) -> ColumnElement[bool]:
         here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
@@ -48,6 +48,8 @@ async def first_ones(connection: AsyncConnection, limit: int) -> list[Due]:
 
     going_out = has_bubbles("waiting", "sending", "unheard") & ~has_bubbles("uncertain")
     query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
+    if only is not None:
+        query = query.where(replies_due.c.dialog_id == only)
     return [Due(*tuple[Any, ...](row)) for row in await connection.execute(query.limit(limit))]
 
 
