@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,11 +12,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from twin.errors import StoreError
+from twin.store.driver import InlineConnection, inline_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _ALEMBIC = threading.Lock()  # its context is one for the whole process
@@ -27,21 +26,21 @@ _ALEMBIC = threading.Lock()  # its context is one for the whole process
 class Store(AsyncEngine):
     """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait."""
 
+    _connection_cls = InlineConnection
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        async with self.connect() as connection:
-            await connection.execution_options(is_writer=True)
-            async with connection.begin():
+        connection = InlineConnection(self)
+        async with connection:
+            with await connection.begin_writing():
                 yield connection
 
 
 def open_store(path: Path) -> Store:
     """Migrate the file to the newest schema (it is made if missing, readable by its owner alone) and open it."""
     migrate(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}").sync_engine
+    engine = inline_engine(path)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    event.listen(engine, "invalidate", _release)
     return Store(engine)
 
 
@@ -76,28 +75,10 @@ def _configure(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA optimize")
-    else:
-        connection.isolation_level = None  # the driver opens no transactions of its own; _begin does
 
 
 def _configure_migration(connection: Any, record: Any) -> None:
     # A table whose checks change is copied, dropped and renamed. With foreign keys on, dropping it would delete what refers to it.
     _configure(connection, record)
+    connection.execute("PRAGMA optimize")
     connection.execute("PRAGMA foreign_keys=OFF")
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads and then writes would fail with "database is locked" if another process wrote in between;
-    # taking the write lock first makes it wait (busy_timeout) instead. A reader must not take it: building a dataset reads
-    # for minutes, and the bot's inbox would be locked out.
-    is_writer = connection.get_execution_options().get("is_writer", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
-
-
-def _release(connection: Any, _record: Any, error: BaseException | None) -> None:
-    # A task that is cancelled while it reads leaves an unfinished statement behind, and SQLite keeps a closed connection, with
-    # its write lock, until the last statement is gone: everybody else would find the database locked.
-    if isinstance(error, asyncio.CancelledError):
-        connection.rollback()
