@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, CursorResult, Engine, RootTransaction, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 LOCKED_SECONDS = 10.0  # how long a writer waits for another process
@@ -61,9 +63,12 @@ class InlineConnection(AsyncConnection):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._proxied.close()
+        self.close_now()
 
     async def close(self) -> None:
+        self.close_now()
+
+    def close_now(self) -> None:
         self._proxied.close()
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> CursorResult[Any]:
@@ -74,7 +79,6 @@ class InlineConnection(AsyncConnection):
 
     async def begin_writing(self) -> RootTransaction:
         """Begin with the write lock. Raises OperationalError if another process keeps it for LOCKED_SECONDS."""
-        await asyncio.sleep(0)  # as a rule nothing waits from here to the commit: who only writes would let nobody else run
         connection = self._proxied.execution_options(is_writer=True)
         clock = asyncio.get_running_loop().time
         deadline, pause = clock() + LOCKED_SECONDS, 0.001
@@ -86,6 +90,51 @@ class InlineConnection(AsyncConnection):
                     raise OperationalError("BEGIN IMMEDIATE", None, exc) from exc
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
+
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """SQLite's own, for savepoints: those of SQLAlchemy are an object each."""
+        driver = self._proxied.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver
+
+
+class Group:
+    """Transactions that share one commit. Each is a savepoint, so one that fails takes no other along."""
+
+    def __init__(self, connection: InlineConnection, transaction: RootTransaction) -> None:
+        self._connection, self._transaction, self._driver = connection, transaction, connection.driver
+        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @contextmanager
+    def member(self) -> Iterator[InlineConnection]:
+        self._driver.execute("SAVEPOINT member")
+        try:
+            yield self._connection
+        except BaseException:
+            if self._driver.in_transaction:  # a full disk makes SQLite itself roll everything back
+                self._driver.execute("ROLLBACK TO member")
+                self._driver.execute("RELEASE member")
+            raise
+        self._driver.execute("RELEASE member")
+
+    def commit(self) -> None:
+        """All of them are on disk, or none is and each of them is told."""
+        lost = not self._driver.in_transaction
+        try:
+            self._transaction.commit()
+            if lost:
+                raise OperationalError("COMMIT", None, sqlite3.OperationalError("SQLite has rolled the transaction back"))
+        except DatabaseError as exc:
+            self._settled.set_exception(exc)
+        else:
+            self._settled.set_result(None)
+        finally:
+            self._connection.close_now()
+
+    async def on_disk(self) -> None:
+        await asyncio.shield(self._settled)
 
 
 def inline_engine(path: Path) -> Engine:
@@ -102,7 +151,7 @@ def _begin(connection: Connection) -> None:
     # taking the write lock first makes it wait instead. A reader must not take it: building a dataset reads
     # for minutes, and the bot's inbox would be locked out.
     driver = connection.connection.driver_connection
-    assert driver is not None
+    assert isinstance(driver, sqlite3.Connection)
     if not connection.get_execution_options().get("is_writer", False):
         driver.execute("BEGIN")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -12,28 +13,71 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from twin.errors import StoreError
-from twin.store.driver import InlineConnection, inline_engine
+from twin.store.driver import Group, InlineConnection, inline_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _ALEMBIC = threading.Lock()  # its context is one for the whole process
 
 
 class Store(AsyncEngine):
-    """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait."""
+    """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait.
+
+    Writers of this process that are ready at the same time share a commit, and so the wait for the disk: each of them goes on
+    when it is there.
+    """
 
     _connection_cls = InlineConnection
 
+    def __init__(self, sync_engine: Engine) -> None:
+        super().__init__(sync_engine)
+        self._turn = asyncio.Lock()  # one writes at a time; most of them in one piece
+        self._group: Group | None = None
+        self._is_due = False
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self._turn:
+            group = self._group or await self._begin_group()
+            try:
+                with group.member() as connection:
+                    yield connection
+            finally:
+                if self._is_due:
+                    self._commit()
+        await group.on_disk()
+
+    async def dispose(self, close: bool = True) -> None:
+        self._commit_when_free()
+        await super().dispose(close)
+
+    async def _begin_group(self) -> Group:
         connection = InlineConnection(self)
-        async with connection:
-            with await connection.begin_writing():
-                yield connection
+        await connection.start()
+        try:
+            transaction = await connection.begin_writing()
+        except BaseException:
+            await connection.close()
+            raise
+        self._group = Group(connection, transaction)
+        # Whoever is ready already has run before this comes up.
+        asyncio.get_running_loop().call_soon(self._commit_when_free)
+        return self._group
+
+    def _commit_when_free(self) -> None:
+        if self._turn.locked():
+            self._is_due = True  # by the one who is writing, when it has written
+        else:
+            self._commit()
+
+    def _commit(self) -> None:
+        group, self._group, self._is_due = self._group, None, False
+        if group:
+            group.commit()
 
 
 def open_store(path: Path) -> Store:

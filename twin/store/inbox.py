@@ -35,9 +35,13 @@ async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]]
 
 async def first(connection: AsyncConnection) -> Received | None:
     """The oldest update that waits."""
+    return next(iter(await waiting(connection, limit=1)), None)
+
+
+async def waiting(connection: AsyncConnection, *, limit: int) -> list[Received]:
+    """The oldest updates that wait, in order."""
     query = select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts).where(inbox.c.done_at.is_(None)).order_by(inbox.c.update_id)
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return Received(row.update_id, row.payload, row.attempts) if row else None
+    return [Received(*row) for row in await connection.execute(query.limit(limit))]
 
 
 async def count_failure(connection: AsyncConnection, update_id: int) -> None:
