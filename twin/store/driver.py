@@ -91,7 +91,6 @@ class InlineConnection(AsyncConnection):
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 
-
     @property
     def driver(self) -> sqlite3.Connection:
         """SQLite's own, for savepoints: those of SQLAlchemy are an object each."""

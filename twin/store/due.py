@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, null, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox, replies_due
 
 
@@ -26,30 +27,39 @@ class Due:
 COLUMNS = tuple(getattr(replies_due.c, name) for name in Due.__dataclass_fields__)
 
 
+_INSERT = insert(replies_due).values(channel=given("channel"), dialog_id=given("dialog_id"), due_at=given("due_at"), attempts=0)
+PUT = Prepared(
+    _INSERT.on_conflict_do_update(
+        index_elements=["channel", "dialog_id"], set_={"due_at": _INSERT.excluded.due_at, "attempts": 0, "failing_since": null()}
+    )
+)
+ONE = Prepared(select(*COLUMNS).where(replies_due.c.channel == given("channel"), replies_due.c.dialog_id == given("dialog_id")))
+
+
+def _has_bubbles(*states: str) -> ColumnElement[bool]:
+    here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
+    return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
+
+
+_GOING_OUT = _has_bubbles("waiting", "sending") & ~_has_bubbles("uncertain")
+FIRST = Prepared(select(*COLUMNS).where(~_GOING_OUT).order_by(replies_due.c.due_at, replies_due.c.dialog_id).limit(1))
+
+
 async def put(connection: AsyncConnection, channel: str, dialog_id: int, due_at: datetime) -> None:
     """A message came: draft from `due_at` on. One more of the same burst moves it on; an engine that failed gets a new start."""
-    row = {"due_at": due_at, "attempts": 0, "failing_since": None}
-    statement = insert(replies_due).values(channel=channel, dialog_id=dialog_id, **row)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["channel", "dialog_id"], set_=row))
+    await PUT.run(connection, channel=channel, dialog_id=dialog_id, due_at=due_at)
 
 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due | None:
-    row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id)))).one_or_none()
-    return Due(*tuple[Any, ...](row)) if row else None
+    row = await ONE.first(connection, channel=channel, dialog_id=dialog_id)
+    return Due(*row) if row else None
 
 
 async def first(connection: AsyncConnection) -> Due | None:
     """The one due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
     stands still because the owner has to say whether something arrived."""
-
-    def has_bubbles(*states: str) -> ColumnElement[bool]:
-        here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
-        return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
-
-    going_out = has_bubbles("waiting", "sending") & ~has_bubbles("uncertain")
-    query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return Due(*tuple[Any, ...](row)) if row else None
+    row = await FIRST.first(connection)
+    return Due(*row) if row else None
 
 
 async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attempts: int, failing_since: datetime | None) -> None:

@@ -12,7 +12,16 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import inbox
+
+WAITING = Prepared(
+    select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts)
+    .where(inbox.c.done_at.is_(None))
+    .order_by(inbox.c.update_id)
+    .limit(given("count"))
+)
+FINISH = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(done_at=given("done_at"), payload=""))
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,7 @@ async def first(connection: AsyncConnection) -> Received | None:
 
 async def waiting(connection: AsyncConnection, *, limit: int) -> list[Received]:
     """The oldest updates that wait, in order."""
-    query = select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts).where(inbox.c.done_at.is_(None)).order_by(inbox.c.update_id)
-    return [Received(*row) for row in await connection.execute(query.limit(limit))]
+    return [Received(*row) for row in await WAITING.rows(connection, count=limit)]
 
 
 async def count_failure(connection: AsyncConnection, update_id: int) -> None:
@@ -50,7 +58,7 @@ async def count_failure(connection: AsyncConnection, update_id: int) -> None:
 
 async def finish(connection: AsyncConnection, update_id: int, at: datetime) -> None:
     """Done: what it said is elsewhere in the store now, so the payload goes."""
-    await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(done_at=at, payload=""))
+    await FINISH.run(connection, which=update_id, done_at=at)
 
 
 async def set_aside(connection: AsyncConnection, update_id: int, error: str, at: datetime) -> None:
