@@ -72,6 +72,15 @@ ANOTHER_DUE = Prepared(
 )
 ANSWERED_ID = Prepared(select(func.max(drafts.c.answers_message_id)).where(*_HERE, drafts.c.state.in_(_ANSWERED)))
 
+CREATED_SINCE = Prepared(
+    select(drafts.c.created_at).where(*_HERE, drafts.c.created_at > given("since"), drafts.c.author == "twin").order_by(drafts.c.created_at)
+)
+DECIDED = Prepared(
+    select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text)
+    .where(decisions.c.draft_id == given("which"))
+    .order_by(decisions.c.id)
+)
+
 
 @cache
 def _change(*names: str) -> Prepared:
@@ -156,10 +165,7 @@ async def another_due(connection: AsyncConnection) -> Draft | None:
 
 async def created_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> Sequence[datetime]:
     """When the drafts of a dialog were made, oldest first."""
-    query = select(drafts.c.created_at).where(
-        drafts.c.channel == channel, drafts.c.dialog_id == dialog_id, drafts.c.created_at > since, drafts.c.author == "twin"
-    )
-    return list((await connection.execute(query.order_by(drafts.c.created_at))).scalars())
+    return [row[0] for row in await CREATED_SINCE.rows(connection, channel=channel, dialog_id=dialog_id, since=since)]
 
 
 async def any_words_since(connection: AsyncConnection, since: datetime) -> bool:
@@ -189,8 +195,7 @@ async def decide(
 
 async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str, str, str | None]]:
     """(action, text proposed, text sent) in order."""
-    query = select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text).where(decisions.c.draft_id == draft_id)
-    return [(row[0], row[1], row[2]) for row in await connection.execute(query.order_by(decisions.c.id))]
+    return [(row[0], row[1], row[2]) for row in await DECIDED.rows(connection, which=draft_id)]
 
 
 def _draft(row: Any) -> Draft:

@@ -33,7 +33,9 @@ PUT = Prepared(
         index_elements=["channel", "dialog_id"], set_={"due_at": _INSERT.excluded.due_at, "attempts": 0, "failing_since": null()}
     )
 )
-ONE = Prepared(select(*COLUMNS).where(replies_due.c.channel == given("channel"), replies_due.c.dialog_id == given("dialog_id")))
+_HERE = replies_due.c.channel == given("channel"), replies_due.c.dialog_id == given("dialog_id")
+ONE = Prepared(select(*COLUMNS).where(*_HERE))
+TAKE = Prepared(delete(replies_due).where(*_HERE, replies_due.c.due_at == given("due_at")))
 
 
 def _has_bubbles(*states: str) -> ColumnElement[bool]:
@@ -70,7 +72,7 @@ async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attem
 
 async def take(connection: AsyncConnection, due: Due) -> bool:
     """Settle it. False if a message came in since it was read: what was drafted is out of date then."""
-    return (await connection.execute(delete(replies_due).where(*_same(due)))).rowcount == 1
+    return await TAKE.run(connection, channel=due.channel, dialog_id=due.dialog_id, due_at=due.due_at) == 1
 
 
 async def drop(connection: AsyncConnection, channel: str, dialog_id: int) -> None:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import Row, func, select, update
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
 from twin.store.drafts import Draft
+from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox
 
 State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
@@ -46,22 +48,31 @@ class Bubble:
 
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
+_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id")
+ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
+ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
+OF_DRAFT = Prepared(select(*COLUMNS).where(outbox.c.draft_id == given("which")).order_by(outbox.c.position))
+
+
+@cache
+def _move(*names: str) -> Prepared:
+    found = outbox.c.id == given("in_id"), outbox.c.state == given("in_state")
+    return Prepared(update(outbox).where(*found).values({name: given(name) for name in ("state", *names)}))
 
 
 async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str]) -> None:
     fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
-    rows = [{**fixed, "position": i, "text": text, "random_id": secrets.randbits(63)} for i, text in enumerate(bubbles)]
-    await connection.execute(outbox.insert(), rows)
+    for i, text in enumerate(bubbles):
+        await ADD.run(connection, **fixed, position=i, text=text, random_id=secrets.randbits(63))
 
 
 async def get(connection: AsyncConnection, bubble_id: int) -> Bubble | None:
-    row = (await connection.execute(select(*COLUMNS).where(outbox.c.id == bubble_id))).one_or_none()
-    return _bubble(row) if row else None
+    row = await ONE.first(connection, which=bubble_id)
+    return Bubble(*row) if row else None
 
 
 async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
-    rows = await connection.execute(select(*COLUMNS).where(outbox.c.draft_id == draft_id).order_by(outbox.c.position))
-    return [_bubble(row) for row in rows]
+    return [Bubble(*row) for row in await OF_DRAFT.rows(connection, which=draft_id)]
 
 
 async def in_state(connection: AsyncConnection, state: State) -> list[Bubble]:
@@ -89,8 +100,7 @@ async def first(connection: AsyncConnection) -> Bubble | None:
 
 async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
     """Change the state. False if it is no longer in the state in which `bubble` was read."""
-    statement = update(outbox).where(outbox.c.id == bubble.id, outbox.c.state == bubble.state)
-    return (await connection.execute(statement.values(state=state, **values))).rowcount == 1
+    return await _move(*sorted(values)).run(connection, in_id=bubble.id, in_state=bubble.state, state=state, **values) == 1
 
 
 async def hold_next(connection: AsyncConnection, bubble: Bubble, until: datetime) -> bool:
