@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, CursorResult, Engine, RootTransaction, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 LOCKED_SECONDS = 10.0  # how long a writer waits for another process
@@ -93,10 +93,21 @@ class InlineConnection(AsyncConnection):
 
     @property
     def driver(self) -> sqlite3.Connection:
-        """SQLite's own, for savepoints: those of SQLAlchemy are an object each."""
+        """SQLite's own connection, in a transaction."""
+        if not self._proxied.in_transaction():
+            self._proxied.begin()
         driver = self._proxied.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         return driver
+
+
+def run_at_once(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> sqlite3.Cursor:
+    """A statement past SQLAlchemy's own execution, which takes longer than SQLite's. Raises its errors all the same."""
+    assert isinstance(connection, InlineConnection)
+    try:
+        return connection.driver.execute(sql, parameters)
+    except sqlite3.Error as exc:
+        raise DBAPIError.instance(sql, parameters, exc, sqlite3.Error) from exc
 
 
 class Group:

@@ -16,6 +16,8 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from twin.store.driver import run_at_once
+
 _DIALECT = SQLiteDialect_pysqlite(paramstyle="qmark")
 
 
@@ -37,12 +39,14 @@ class Prepared:
     async def run(self, connection: AsyncConnection, **values: Any) -> int:
         """Returns how many rows it changed."""
         compiled = self._compiled
-        return (await connection.exec_driver_sql(compiled.sql, compiled.parameters(values))).rowcount
+        return run_at_once(connection, compiled.sql, compiled.parameters(values)).rowcount
 
     async def rows(self, connection: AsyncConnection, **values: Any) -> list[tuple[Any, ...]]:
         compiled = self._compiled
-        found = await connection.exec_driver_sql(compiled.sql, compiled.parameters(values))
-        return [tuple(read(value) if read else value for read, value in zip(compiled.readers, row, strict=True)) for row in found]
+        found = run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall()
+        if compiled.converting:
+            return [compiled.read(row) for row in found]
+        return found
 
     async def first(self, connection: AsyncConnection, **values: Any) -> tuple[Any, ...] | None:
         return next(iter(await self.rows(connection, **values)), None)
@@ -56,7 +60,14 @@ class _Compiled:
         binders = {name: bound.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) for bound, name in compiled.bind_names.items()}
         self._places = [(name, binders.get(name)) for name in compiled.positiontup or ()]
         columns = getattr(statement, "exported_columns", ())
-        self.readers = [column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for column in columns]
+        readers = [column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for column in columns]
+        self.converting = [(place, read) for place, read in enumerate(readers) if read]
+
+    def read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        values = list(row)
+        for place, read in self.converting:
+            values[place] = read(values[place])
+        return tuple(values)
 
     def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         named = {**self._fixed, **values}
