@@ -46,7 +46,7 @@ MEDIAN_MS, P99_MS = 15.0, 50.0
 SIDES = ("echo", "twin")
 BOT, OWNER, FIRST = 42, 100, 1000  # ids: the bot, its owner, the first contact
 TOKEN = f"{BOT}:SANDBOX-not-a-secret"
-WORDS = "are you coming tonight, or shall we move it to friday?"
+WORDS = "that film was so funny, i laughed the whole way home"  # nothing that caution would hold back
 GIVE_UP_SECONDS = 120.0
 
 
@@ -129,7 +129,8 @@ async def measured(side: str, args: argparse.Namespace, *, updates: int, seconds
 async def running(side: str, sandbox: Town, folder: Path) -> AsyncIterator[Process]:
     """The bot's process, once it polls."""
     script = Path(__file__).resolve()
-    command = [sys.executable, str(script), "--side", side, "--folder", str(folder), "--api", sandbox.api.base_url]
+    # -P: beside this file lies one named like the package `bot`, itself.
+    command = [sys.executable, "-P", str(script), "--side", side, "--folder", str(folder), "--api", sandbox.api.base_url]
     here = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
     environment = {**here, "PYTHONPATH": os.pathsep.join([str(script.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])}
     bot = await asyncio.create_subprocess_exec(*command, env=environment, stdin=PIPE, preexec_fn=children.dies_with_us())
