@@ -168,7 +168,7 @@ async def echo(
     ]
     known = await messages.get(connection, "account", dialog_id, message_id)
     # Somebody else may have read it before its echo came; a second echo, though, settles nothing more.
-    if known and not (in_flight and known.source == "twin" and not await outbox.is_sent_as(connection, "account", dialog_id, message_id)):
+    if known and not (in_flight and known.source == "twin" and not await outbox.is_recorded(connection, "account", dialog_id, message_id)):
         return known.source in ("twin", "owner")
     for told in await messages.provisional(connection, "account", dialog_id):
         bubble = await outbox.get(connection, -told.message_id)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import consents, dialogs, drafts, inbox, messages, outbox, replies_due
 
 Mode = Literal["off", "shadow", "approve", "auto"]
@@ -33,24 +34,29 @@ class Dialog:
     consent: ConsentEvent | None
 
 
+_NEWEST = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
+_COLUMNS = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded", "silent_until")]
+ALL = Prepared(select(*_COLUMNS, _NEWEST.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id))
+ONE = Prepared(select(*_COLUMNS, _NEWEST.scalar_subquery()).where(dialogs.c.dialog_id == given("which")))
+_INSERT = insert(dialogs).values(dialog_id=given("dialog_id"), name=given("name"), username=given("username"))
+SAVE = Prepared(
+    _INSERT.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": _INSERT.excluded.name, "username": _INSERT.excluded.username})
+)
+
+
 async def save(connection: AsyncConnection, dialog_id: int, *, name: str, username: str | None) -> None:
     """Insert, or follow a changed name. Mode, consent and watermark stay."""
-    statement = insert(dialogs).values(dialog_id=dialog_id, name=name, username=username)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": name, "username": username}))
+    await SAVE.run(connection, dialog_id=dialog_id, name=name, username=username, watermark=0, excluded=False)
 
 
-async def find(connection: AsyncConnection, *, dialog_id: int | None = None) -> list[Dialog]:
-    """All dialogs by name, or the one with this id."""
-    newest = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
-    columns = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded", "silent_until")]
-    query = select(*columns, newest.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id)
-    if dialog_id is not None:
-        query = query.where(dialogs.c.dialog_id == dialog_id)
-    return [Dialog(*tuple[Any, ...](row)) for row in await connection.execute(query)]
+async def find(connection: AsyncConnection) -> list[Dialog]:
+    """All dialogs by name."""
+    return [Dialog(*row) for row in await ALL.rows(connection)]
 
 
 async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
-    return next(iter(await find(connection, dialog_id=dialog_id)), None)
+    row = await ONE.first(connection, which=dialog_id)
+    return Dialog(*row) if row else None
 
 
 async def excluded(connection: AsyncConnection) -> set[int]:

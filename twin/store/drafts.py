@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import decisions, drafts, messages
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
@@ -53,6 +55,30 @@ class Draft:
 COLUMNS = tuple(getattr(drafts.c, name) for name in Draft.__dataclass_fields__)
 
 
+_HERE = drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id")
+_LATER = {"id", "another_due_at", "card_message_id", "settled_at", "wish", "undo_until"}
+_NEW = [column.name for column in COLUMNS if column.name not in _LATER]
+_ANSWERED = ("approved", "edited", "sending", "sent", "failed")
+ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}).returning(*COLUMNS))
+ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
+PENDING = Prepared(select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc()))
+PENDING_HERE = Prepared(select(*COLUMNS).where(drafts.c.state == "pending", *_HERE).order_by(drafts.c.id.desc()))
+NEWEST = Prepared(select(*COLUMNS).where(*_HERE).order_by(drafts.c.id.desc()).limit(1))
+ANSWERED_ID = Prepared(select(func.max(drafts.c.answers_message_id)).where(*_HERE, drafts.c.state.in_(_ANSWERED)))
+
+DECIDED = Prepared(
+    select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text)
+    .where(decisions.c.draft_id == given("which"))
+    .order_by(decisions.c.id)
+)
+
+
+@cache
+def _change(*names: str) -> Prepared:
+    found = drafts.c.id == given("in_id"), drafts.c.state == given("in_state"), drafts.c.variant == given("in_variant")
+    return Prepared(update(drafts).where(*found).values(revision=drafts.c.revision + 1, **{name: given(name) for name in names}))
+
+
 async def add(
     connection: AsyncConnection,
     *,
@@ -72,13 +98,15 @@ async def add(
     values = {"channel": channel, "dialog_id": dialog_id, "answers_message_id": answers_message_id, "text": text}
     values |= {"adapter": adapter, "mean_logprob": mean_logprob, "author": author, "reason": reason}
     values |= {"mode": mode, "intent": intent, "flags": list(flags)}
-    row = await connection.execute(drafts.insert().values(state="pending", created_at=at, **values).returning(*COLUMNS))
-    return _draft(row.one())
+    fixed = {"state": "pending", "variant": 1, "revision": 1, "shown_revision": 0}
+    row = await ADD.first(connection, created_at=at, **values, **fixed)
+    assert row
+    return Draft(*row)
 
 
 async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
-    row = (await connection.execute(select(*COLUMNS).where(drafts.c.id == draft_id))).one_or_none()
-    return _draft(row) if row else None
+    row = await ONE.first(connection, which=draft_id)
+    return Draft(*row) if row else None
 
 
 async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool] | None:
@@ -96,16 +124,14 @@ async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
 
 async def pending(connection: AsyncConnection, channel: str | None = None, dialog_id: int | None = None) -> list[Draft]:
     """What waits for the owner, newest first; of one dialog, if one is named."""
-    query = select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc())
-    if dialog_id is not None:
-        query = query.where(drafts.c.channel == channel, drafts.c.dialog_id == dialog_id)
-    return [_draft(row) for row in await connection.execute(query)]
+    if dialog_id is None:
+        return [Draft(*row) for row in await PENDING.rows(connection)]
+    return [Draft(*row) for row in await PENDING_HERE.rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def newest(connection: AsyncConnection, channel: str, dialog_id: int) -> Draft | None:
-    query = select(*COLUMNS).where(drafts.c.channel == channel, drafts.c.dialog_id == dialog_id).order_by(drafts.c.id.desc())
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return _draft(row) if row else None
+    row = await NEWEST.first(connection, channel=channel, dialog_id=dialog_id)
+    return Draft(*row) if row else None
 
 
 async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
@@ -115,8 +141,7 @@ async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | 
 
 async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bool:
     """Set columns and count the revision up. False if it is no longer in the state in which `draft` was read."""
-    statement = update(drafts).where(drafts.c.id == draft.id, drafts.c.state == draft.state, drafts.c.variant == draft.variant)
-    return (await connection.execute(statement.values(revision=drafts.c.revision + 1, **values))).rowcount == 1
+    return await _change(*sorted(values)).run(connection, in_id=draft.id, in_state=draft.state, in_variant=draft.variant, **values) == 1
 
 
 async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
@@ -222,12 +247,8 @@ async def pending_created_before(connection: AsyncConnection, before: datetime) 
 
 async def answered_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
     """The contact's newest message that an answer knew of; 0 if none was ever answered."""
-    query = select(func.max(drafts.c.answers_message_id)).where(
-        drafts.c.channel == channel,
-        drafts.c.dialog_id == dialog_id,
-        drafts.c.state.in_(("approved", "edited", "sending", "sent", "failed")),
-    )
-    return (await connection.execute(query)).scalar_one() or 0
+    row = await ANSWERED_ID.first(connection, channel=channel, dialog_id=dialog_id)
+    return (row and row[0]) or 0
 
 
 async def decide(
@@ -240,8 +261,7 @@ async def decide(
 
 async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str, str, str | None]]:
     """(action, text proposed, text sent) in order."""
-    query = select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text).where(decisions.c.draft_id == draft_id)
-    return [(row[0], row[1], row[2]) for row in await connection.execute(query.order_by(decisions.c.id))]
+    return [(row[0], row[1], row[2]) for row in await DECIDED.rows(connection, which=draft_id)]
 
 
 def _draft(row: Any) -> Draft:

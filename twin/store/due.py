@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, null, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox, replies_due
 
 
@@ -26,16 +27,25 @@ class Due:
 COLUMNS = tuple(getattr(replies_due.c, name) for name in Due.__dataclass_fields__)
 
 
+_INSERT = insert(replies_due).values(channel=given("channel"), dialog_id=given("dialog_id"), due_at=given("due_at"), attempts=0)
+PUT = Prepared(
+    _INSERT.on_conflict_do_update(
+        index_elements=["channel", "dialog_id"], set_={"due_at": _INSERT.excluded.due_at, "attempts": 0, "failing_since": null()}
+    )
+)
+_HERE = replies_due.c.channel == given("channel"), replies_due.c.dialog_id == given("dialog_id")
+ONE = Prepared(select(*COLUMNS).where(*_HERE))
+TAKE = Prepared(delete(replies_due).where(*_HERE, replies_due.c.due_at == given("due_at")))
+
+
 async def put(connection: AsyncConnection, channel: str, dialog_id: int, due_at: datetime) -> None:
     """A message came: draft from `due_at` on. One more of the same burst moves it on; an engine that failed gets a new start."""
-    row = {"due_at": due_at, "attempts": 0, "failing_since": None}
-    statement = insert(replies_due).values(channel=channel, dialog_id=dialog_id, **row)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["channel", "dialog_id"], set_=row))
+    await PUT.run(connection, channel=channel, dialog_id=dialog_id, due_at=due_at)
 
 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due | None:
-    row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id)))).one_or_none()
-    return Due(*tuple[Any, ...](row)) if row else None
+    row = await ONE.first(connection, channel=channel, dialog_id=dialog_id)
+    return Due(*row) if row else None
 
 
 async def first_ones(connection: AsyncConnection, limit: int, *, only: int | None = None) -> list[Due]:
@@ -61,7 +71,7 @@ async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attem
 
 async def take(connection: AsyncConnection, due: Due) -> bool:
     """Settle it. False if a message came in since it was read: what was drafted is out of date then."""
-    return (await connection.execute(delete(replies_due).where(*_same(due)))).rowcount == 1
+    return await TAKE.run(connection, channel=due.channel, dialog_id=due.dialog_id, due_at=due.due_at) == 1
 
 
 async def drop(connection: AsyncConnection, channel: str, dialog_id: int) -> None:

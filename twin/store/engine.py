@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,34 +13,78 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from twin.errors import StoreError
+from twin.store.driver import Group, InlineConnection, inline_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _ALEMBIC = threading.Lock()  # its context is one for the whole process
 
 
 class Store(AsyncEngine):
-    """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait."""
+    """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait.
+
+    Writers of this process that are ready at the same time share a commit, and so the wait for the disk: each of them goes on
+    when it is there.
+    """
+
+    _connection_cls = InlineConnection
+
+    def __init__(self, sync_engine: Engine) -> None:
+        super().__init__(sync_engine)
+        self._turn = asyncio.Lock()  # one writes at a time; most of them in one piece
+        self._group: Group | None = None
+        self._is_due = False
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        async with self.connect() as connection:
-            await connection.execution_options(is_writer=True)
-            async with connection.begin():
-                yield connection
+        async with self._turn:
+            group = self._group or await self._begin_group()
+            try:
+                with group.member() as connection:
+                    yield connection
+            finally:
+                if self._is_due:
+                    self._commit()
+        await group.on_disk()
+
+    async def dispose(self, close: bool = True) -> None:
+        self._commit_when_free()
+        await super().dispose(close)
+
+    async def _begin_group(self) -> Group:
+        connection = InlineConnection(self)
+        await connection.start()
+        try:
+            transaction = await connection.begin_writing()
+        except BaseException:
+            await connection.close()
+            raise
+        self._group = Group(connection, transaction)
+        # Whoever is ready already has run before this comes up.
+        asyncio.get_running_loop().call_soon(self._commit_when_free)
+        return self._group
+
+    def _commit_when_free(self) -> None:
+        if self._turn.locked():
+            self._is_due = True  # by the one who is writing, when it has written
+        else:
+            self._commit()
+
+    def _commit(self) -> None:
+        group, self._group, self._is_due = self._group, None, False
+        if group:
+            group.commit()
 
 
 def open_store(path: Path) -> Store:
     """Migrate the file to the newest schema (it is made if missing, readable by its owner alone) and open it."""
     migrate(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}").sync_engine
+    engine = inline_engine(path)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    event.listen(engine, "invalidate", _release)
     return Store(engine)
 
 
@@ -76,28 +119,10 @@ def _configure(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA optimize")
-    else:
-        connection.isolation_level = None  # the driver opens no transactions of its own; _begin does
 
 
 def _configure_migration(connection: Any, record: Any) -> None:
     # A table whose checks change is copied, dropped and renamed. With foreign keys on, dropping it would delete what refers to it.
     _configure(connection, record)
+    connection.execute("PRAGMA optimize")
     connection.execute("PRAGMA foreign_keys=OFF")
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads and then writes would fail with "database is locked" if another process wrote in between;
-    # taking the write lock first makes it wait (busy_timeout) instead. A reader must not take it: building a dataset reads
-    # for minutes, and the bot's inbox would be locked out.
-    is_writer = connection.get_execution_options().get("is_writer", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
-
-
-def _release(connection: Any, _record: Any, error: BaseException | None) -> None:
-    # A task that is cancelled while it reads leaves an unfinished statement behind, and SQLite keeps a closed connection, with
-    # its write lock, until the last statement is gone: everybody else would find the database locked.
-    if isinstance(error, asyncio.CancelledError):
-        connection.rollback()

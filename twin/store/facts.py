@@ -8,12 +8,16 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import facts
+
+ONE = Prepared(select(facts.c.value).where(facts.c.name == given("which")))
 
 
 async def get(connection: AsyncConnection, name: str) -> Any:
     """The value, None if there is none."""
-    return (await connection.execute(select(facts.c.value).where(facts.c.name == name))).scalar_one_or_none()
+    row = await ONE.first(connection, which=name)
+    return row and row[0]
 
 
 async def put(connection: AsyncConnection, name: str, value: Any) -> None:

@@ -12,7 +12,16 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import inbox
+
+WAITING = Prepared(
+    select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts)
+    .where(inbox.c.done_at.is_(None))
+    .order_by(inbox.c.update_id)
+    .limit(given("count"))
+)
+FINISH = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(done_at=given("done_at"), payload=""))
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,12 @@ async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]]
 
 async def first(connection: AsyncConnection) -> Received | None:
     """The oldest update that waits."""
-    query = select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts).where(inbox.c.done_at.is_(None)).order_by(inbox.c.update_id)
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return Received(row.update_id, row.payload, row.attempts) if row else None
+    return next(iter(await waiting(connection, limit=1)), None)
+
+
+async def waiting(connection: AsyncConnection, *, limit: int) -> list[Received]:
+    """The oldest updates that wait, in order."""
+    return [Received(*row) for row in await WAITING.rows(connection, count=limit)]
 
 
 async def unheeded(connection: AsyncConnection) -> set[int] | None:
@@ -56,7 +68,7 @@ async def count_failure(connection: AsyncConnection, update_id: int) -> None:
 
 async def finish(connection: AsyncConnection, update_id: int, at: datetime) -> None:
     """Done: what it said is elsewhere in the store now, so the payload goes."""
-    await connection.execute(update(inbox).where(inbox.c.update_id == update_id).values(done_at=at, payload=""))
+    await FINISH.run(connection, which=update_id, done_at=at)
 
 
 async def set_aside(connection: AsyncConnection, update_id: int, error: str, at: datetime) -> None:

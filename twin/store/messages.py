@@ -7,9 +7,10 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import messages, microseconds, outbox
 from twin.turns import Message
 
@@ -17,6 +18,30 @@ COLUMNS = tuple(getattr(messages.c, name) for name in Message.__dataclass_fields
 INSERT = "INSERT INTO messages (channel, dialog_id, message_id, out, sent_at, text, kind, reply_to_id, forwarded, via_bot, source) VALUES "
 PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
+
+
+ONE = Prepared(
+    select(*COLUMNS).where(
+        messages.c.channel == given("channel"), messages.c.dialog_id == given("dialog_id"), messages.c.message_id == given("message_id")
+    )
+)
+HISTORY = Prepared(
+    select(*COLUMNS)
+    .where(messages.c.dialog_id == given("which"), messages.c.deleted_at.is_(None))
+    .order_by(messages.c.sent_at.desc(), messages.c.message_id.desc())
+    .limit(given("count"))  # -1: all
+)
+NEWEST_ID = Prepared(
+    select(messages.c.message_id)
+    .where(
+        messages.c.channel == given("channel"),
+        messages.c.dialog_id == given("dialog_id"),
+        messages.c.out.is_(False),
+        messages.c.kind != "service",
+    )
+    .order_by(messages.c.message_id.desc())  # the key's own order: one row is read, where max() would read the chat
+    .limit(1)
+)
 
 
 async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces: str | None = None) -> int:
@@ -99,13 +124,8 @@ async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int
 
 async def history(connection: AsyncConnection, dialog_id: int, *, newest: int | None = None) -> list[Message]:
     """One dialog over all channels, oldest first, deleted ones left out; `newest` limits it to the last ones."""
-    query = (
-        select(*COLUMNS)
-        .where(messages.c.dialog_id == dialog_id, messages.c.deleted_at.is_(None))
-        .order_by(messages.c.sent_at.desc(), messages.c.message_id.desc())
-    )
-    rows = (await connection.execute(query.limit(newest) if newest else query)).all()
-    return [_message(row) for row in reversed(rows)]
+    rows = await HISTORY.rows(connection, which=dialog_id, count=-1 if newest is None else newest)
+    return [Message(*row) for row in reversed(rows)]
 
 
 async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> dict[int, tuple[str, str]]:
@@ -117,8 +137,8 @@ async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, 
 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> Message | None:
     """One message, marked deleted or not."""
-    row = (await connection.execute(select(*COLUMNS).where(*_is(channel, dialog_id, message_id)))).one_or_none()
-    return _message(row) if row else None
+    row = await ONE.first(connection, channel=channel, dialog_id=dialog_id, message_id=message_id)
+    return Message(*row) if row else None
 
 
 async def dialogs_of(connection: AsyncConnection, channel: str, message_ids: Sequence[int]) -> dict[int, list[int]]:
@@ -150,19 +170,22 @@ async def after(connection: AsyncConnection, channel: str, dialog_id: int, messa
     """What came into a chat after this message and is not marked deleted, by id."""
     newer = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id > message_id
     query = select(*COLUMNS).where(*newer, messages.c.deleted_at.is_(None)).order_by(messages.c.message_id)
-    return [_message(row) for row in await connection.execute(query)]
+    return [Message(*tuple[Any, ...](row)) for row in await connection.execute(query)]
 
 
 async def provisional(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Message]:
     """What arrived by the owner's word, kept under the negative of its bubble's id, oldest first."""
     mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id < 0
-    return [_message(row) for row in await connection.execute(select(*COLUMNS).where(*mine).order_by(messages.c.message_id.desc()))]
+    return [
+        Message(*tuple[Any, ...](row))
+        for row in await connection.execute(select(*COLUMNS).where(*mine).order_by(messages.c.message_id.desc()))
+    ]
 
 
 async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
     """The contact's newest message of a dialog; 0 if there is none."""
-    mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.out.is_(False), messages.c.kind != "service"
-    return (await connection.execute(select(func.max(messages.c.message_id)).where(*mine))).scalar_one() or 0
+    row = await NEWEST_ID.first(connection, channel=channel, dialog_id=dialog_id)
+    return (row and row[0]) or 0
 
 
 async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> AsyncIterator[tuple[int, list[Message]]]:
@@ -181,8 +204,3 @@ async def counts(connection: AsyncConnection, *, channel: str | None = None) -> 
 
 def _is(channel: str, dialog_id: int, message_id: int) -> tuple[Any, ...]:
     return messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id == message_id
-
-
-def _message(row: Row[Any]) -> Message:
-    values: tuple[Any, ...] = tuple(row)
-    return Message(*values)

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
 from twin.store.drafts import Draft
+from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox
 
 State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
@@ -51,6 +53,16 @@ class Bubble:
 
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
+_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id")
+ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
+ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
+OF_DRAFT = Prepared(select(*COLUMNS).where(outbox.c.draft_id == given("which")).order_by(outbox.c.position))
+
+
+@cache
+def _move(*names: str) -> Prepared:
+    found = outbox.c.id == given("in_id"), outbox.c.state == given("in_state")
+    return Prepared(update(outbox).where(*found).values({name: given(name) for name in ("state", *names)}))
 
 
 class Step(Protocol):
@@ -65,13 +77,11 @@ class Step(Protocol):
 async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str], steps: Sequence[Step] = ()) -> None:
     """`steps`: one a bubble, or none: the first at once, the others when their turn comes."""
     fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
-    rows: list[dict[str, Any]] = [
-        {**fixed, "position": i, "text": text, "random_id": secrets.randbits(63), "typing_at": None, "not_before_at": None}
-        for i, text in enumerate(bubbles)
-    ]
-    for row, step in zip(rows, steps, strict=False):
-        row |= {"typing_at": step.typing_at, "not_before_at": step.not_before_at}
-    await connection.execute(outbox.insert(), rows)
+    times = [(step.typing_at, step.not_before_at) for step in steps]
+    for i, text in enumerate(bubbles):
+        typing_at, not_before_at = times[i] if i < len(times) else (None, None)
+        fixed |= {"typing_at": typing_at, "not_before_at": not_before_at}
+        await ADD.run(connection, **fixed, position=i, text=text, random_id=secrets.randbits(63))
 
 
 async def forget_cancelled(connection: AsyncConnection, draft_id: int) -> None:
@@ -80,13 +90,12 @@ async def forget_cancelled(connection: AsyncConnection, draft_id: int) -> None:
 
 
 async def get(connection: AsyncConnection, bubble_id: int) -> Bubble | None:
-    row = (await connection.execute(select(*COLUMNS).where(outbox.c.id == bubble_id))).one_or_none()
-    return _bubble(row) if row else None
+    row = await ONE.first(connection, which=bubble_id)
+    return Bubble(*row) if row else None
 
 
 async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
-    rows = await connection.execute(select(*COLUMNS).where(outbox.c.draft_id == draft_id).order_by(outbox.c.position))
-    return [_bubble(row) for row in rows]
+    return [Bubble(*row) for row in await OF_DRAFT.rows(connection, which=draft_id)]
 
 
 async def in_state(connection: AsyncConnection, *states: State) -> list[Bubble]:
@@ -160,12 +169,6 @@ async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, s
     return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
 
 
-async def is_sent_as(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
-    """Whether this message is known to be a bubble's."""
-    mine = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.sent_message_id == message_id
-    return (await connection.execute(select(outbox.c.id).where(*mine).limit(1))).first() is not None
-
-
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
     """Set columns, the state left as it is."""
     await connection.execute(update(outbox).where(outbox.c.id == bubble_id).values(values))
@@ -173,8 +176,7 @@ async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> 
 
 async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
     """Change the state. False if it is no longer in the state in which `bubble` was read."""
-    statement = update(outbox).where(outbox.c.id == bubble.id, outbox.c.state == bubble.state)
-    return (await connection.execute(statement.values(state=state, **values))).rowcount == 1
+    return await _move(*sorted(values)).run(connection, in_id=bubble.id, in_state=bubble.state, state=state, **values) == 1
 
 
 async def fail_rest(connection: AsyncConnection, bubble: Bubble, error: str) -> None:
