@@ -303,7 +303,7 @@ async def test_a_dead_engine_is_told_once_and_what_waited_is_answered(tmp_path: 
 
 
 async def test_a_prompt_that_the_engine_refuses_does_not_hold_up_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.replies.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("twin.drafting.LONGEST_PAUSE", 0.05)
     async with opened(tmp_path) as scene:
         generate = scene.engine.generate
 
@@ -322,7 +322,7 @@ async def test_a_prompt_that_the_engine_refuses_does_not_hold_up_the_others(tmp_
 
 
 async def test_a_bug_in_the_engine_is_an_outage_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.replies.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("twin.drafting.LONGEST_PAUSE", 0.05)
     async with opened(tmp_path) as scene:
         scene.engine.queue = [RuntimeError("secret words"), RuntimeError("secret words")]
         scene.writes("hello")
