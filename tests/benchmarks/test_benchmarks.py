@@ -60,3 +60,11 @@ def test_the_collect_benchmark_measures_both_sides() -> None:
     found = last_line("benchmarks/collect.py", "--messages", "2000", "--contacts", "3", "--rounds", "1")
     assert (found["name"], found["bar"], found["messages"]) == ("collect", 0.9, 2000)
     assert found["ratio"] > 0
+
+
+@pytest.mark.slow
+def test_the_bot_benchmark_measures_both_sides() -> None:
+    found = last_line("benchmarks/bot.py", "--updates", "20", "--chats", "5", "--rounds", "1", "--seconds", "2")
+    assert (found["name"], found["bar"], found["added_bars_ms"]) == ("bot", 0.5, {"median": 15.0, "p99": 50.0})
+    assert found["ratio"] > 0
+    assert found["added_ms"]["count"] > 10

@@ -1,0 +1,124 @@
+"""Writers of one process share commits, and not each other's failures; another process's lock is awaited, not sat out."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from twin.store import dialogs, facts, open_store
+from twin.store.engine import Store
+from twin.store.tables import facts as table
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = open_store(tmp_path / "twin.sqlite")
+    yield opened
+    await opened.dispose()
+
+
+def count_commits(store: Store) -> list[None]:
+    commits: list[None] = []
+    event.listen(store.sync_engine, "commit", lambda _: commits.append(None))
+    return commits
+
+
+async def write(store: Store, name: str) -> None:
+    async with store.begin() as connection:
+        await facts.put(connection, name, 1)
+
+
+async def names(store: Store) -> set[str]:
+    async with store.connect() as connection:
+        return set((await connection.execute(select(table.c.name))).scalars())
+
+
+async def test_writers_that_are_ready_together_share_one_commit(store: Store) -> None:
+    commits = count_commits(store)
+    await asyncio.gather(*(write(store, f"fact {i}") for i in range(20)))
+    assert len(commits) == 1
+    assert len(await names(store)) == 20
+
+
+async def test_a_writer_goes_on_when_its_row_is_on_disk(store: Store, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "twin.sqlite")
+    seen: list[int] = []
+
+    async def write_and_look(name: str) -> None:
+        await write(store, name)
+        seen.append(other.execute("SELECT count(*) FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+    await asyncio.gather(*(write_and_look(f"fact {i}") for i in range(5)))
+    other.close()
+    assert seen == [1] * 5
+
+
+async def test_one_that_fails_takes_no_other_along(store: Store) -> None:
+    async def fail() -> None:
+        async with store.begin() as connection:
+            await facts.put(connection, "lost", 1)
+            await dialogs.set_mode(connection, 1, None)
+            await connection.exec_driver_sql("INSERT INTO facts (name, value) VALUES ('lost', NULL)")
+
+    before, failed, after = await asyncio.gather(write(store, "before"), fail(), write(store, "after"), return_exceptions=True)
+    assert (before, after) == (None, None)
+    assert isinstance(failed, IntegrityError)
+    assert await names(store) == {"before", "after"}
+
+
+async def test_one_that_is_cancelled_in_the_middle_takes_no_other_along(store: Store) -> None:
+    begun = asyncio.Event()
+
+    async def wait_inside() -> None:
+        async with store.begin() as connection:
+            await facts.put(connection, "lost", 1)
+            begun.set()
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait_inside())
+    await begun.wait()
+    other = asyncio.create_task(write(store, "kept"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting, other})
+    assert waiting.cancelled()
+    assert await names(store) == {"kept"}
+
+
+async def test_a_transaction_that_sqlite_itself_rolled_back_is_told_to_all_its_members(store: Store) -> None:
+    async def roll_back() -> None:
+        async with store.begin() as connection:
+            await connection.exec_driver_sql("ROLLBACK")
+            raise ZeroDivisionError
+
+    before, failed = await asyncio.gather(write(store, "before"), roll_back(), return_exceptions=True)
+    assert isinstance(before, DatabaseError)
+    assert isinstance(failed, ZeroDivisionError)
+    assert await names(store) == set()
+    await write(store, "later")
+    assert await names(store) == {"later"}
+
+
+async def test_while_another_process_has_the_lock_the_loop_goes_on(store: Store, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "twin.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(write(store, "fact"))
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert not writing.done()
+    other.execute("COMMIT")
+    other.close()
+    await asyncio.wait_for(writing, 5)
+    assert await names(store) == {"fact"}
+
+
+async def test_rows_may_be_read_while_the_table_changes(store: Store) -> None:
+    await asyncio.gather(*(write(store, f"fact {i}") for i in range(5)))
+    async with store.begin() as connection:
+        for row in await connection.execute(select(table.c.name)):
+            await facts.put(connection, f"{row[0]} again", 1)
+    assert len(await names(store)) == 10
