@@ -275,8 +275,11 @@ async def opened(path: Path, *, started: bool = True, **bot_settings: Any) -> As
 
 
 def make_settings(path: Path, api_url: str, **bot: Any) -> Settings:
+    """`auto` and `tempo` are those groups; everything else is of the group `bot`. Nothing depends on the hour at which the tests run."""
     values = {"token": TOKEN, "api_url": api_url, "burst_seconds": 0.05, "bubble_seconds": 0.02, **bot}
-    return Settings(_env_file=None, data=path, owner={"id": OWNER, "name": "Olga"}, bot=values)  # type: ignore[call-arg, arg-type]
+    auto, tempo = {"quiet_hours": None, **values.pop("auto", {})}, {"kind": "instant", **values.pop("tempo", {})}
+    owner = {"id": OWNER, "name": "Olga"}
+    return Settings(_env_file=None, data=path, owner=owner, bot=values, auto=auto, tempo=tempo)  # type: ignore[call-arg, arg-type]
 
 
 async def until(claim: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 30.0) -> Any:

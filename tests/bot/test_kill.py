@@ -7,24 +7,18 @@ a send and its answer. A sender that tries again whenever it is unsure fails her
 import asyncio
 import os
 import random
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from bot_scene import BOT, OWNER, Scene, labels, opened
+from kill_scene import alive, live_and_die
 
 from sandbox.world import Account, Event, Sent
 
 KILLS = int(os.environ.get("KILLS_IN_TESTS", "10"))
 CONTACTS = tuple(range(301, 309))
-PROCESS = Path(__file__).with_name("bot_process.py")
-
-
 BACKLOG = 30  # updates not fetched yet at which the load rests: it is to hit a working bot, not to drown a starting one
 
 
@@ -69,41 +63,9 @@ class Load:
         self.scene.tap(question, "It arrived" if there else "Send again")
 
 
-@asynccontextmanager
-async def _alive(scene: Scene, data: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A bot in a process of its own, from the moment when it polls."""
-    paths = os.pathsep.join((str(PROCESS.parent), str(PROCESS.parent.parent.parent)))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROCESS), str(data), scene.api.base_url, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
-    )
-    try:
-        assert process.stdout
-        assert await asyncio.wait_for(process.stdout.readline(), 120) == b"READY\n"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _live_and_die(scene: Scene, data: Path, *, sends: int, delay: float) -> None:
-    """Kill it when that many bubbles have arrived: with no delay in the instant after the act and before the answer."""
-    loop = asyncio.get_running_loop()
-    async with _alive(scene, data) as process:
-        left = sends
-
-        def hear(event: Event) -> None:
-            nonlocal left
-            if isinstance(event, Sent) and event.message.sender_id == BOT and event.message.other(BOT) in CONTACTS:
-                left -= 1
-                if left == 0:
-                    loop.call_later(delay, process.kill) if delay else process.kill()
-
-        unsubscribe = scene.world.subscribe(hear)
-        try:
-            assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL, "it died by itself"
-        finally:
-            unsubscribe()
+def counts(event: Event) -> bool:
+    """A bubble arrived."""
+    return isinstance(event, Sent) and event.message.sender_id == BOT and event.message.other(BOT) in CONTACTS
 
 
 @pytest.mark.slow
@@ -118,11 +80,12 @@ async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None
         for _ in range(KILLS):
             if chance.random() < 0.5:
                 scene.fail("sendMessage", chance.choice(("drop_before", "drop_after", "flood")), 1, skip=chance.randrange(8))
-            await _live_and_die(scene, tmp_path, sends=chance.randint(1, 6), delay=chance.choice((0, 0, chance.uniform(0, 0.1))))
+            delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
+            await live_and_die(scene, tmp_path, counts, acts=chance.randint(1, 6), delay=delay)
         loading.cancel()
         await asyncio.wait({loading})
         scene.faults.clear()
-        async with _alive(scene, tmp_path):
+        async with alive(scene, tmp_path):
             await _drain(scene, load)
         await _compare(scene)
 

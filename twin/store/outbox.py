@@ -53,7 +53,7 @@ class Bubble:
 
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
-_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id")
+_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id", "typing_at", "not_before_at")
 ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
 OF_DRAFT = Prepared(select(*COLUMNS).where(outbox.c.draft_id == given("which")).order_by(outbox.c.position))
