@@ -132,12 +132,12 @@ async def test_a_contact_who_writes_on_takes_the_answer_back_that_was_about_to_g
 
 
 async def test_a_takeover_wins_against_an_answer_that_is_about_to_go(tmp_path: Path) -> None:
-    async with opened(tmp_path, default_mode="auto", tempo={"kind": "learned", "longest_seconds": 1.5}) as scene:
+    async with opened(tmp_path, default_mode="auto", tempo={"kind": "learned", "longest_seconds": 25}) as scene:
         await scene.connected()
         await _answers_after(scene, minutes=9)
         typing: list[Any] = []
         scene.world.subscribe(lambda event: typing.append(event) if isinstance(event, Typing) else None)
-        scene.engine.queue = ["a long answer that takes its time to be typed"]
+        scene.engine.queue = ["a long answer that takes its time to be typed, " * 5]
         scene.whispers(SMALL_TALK)
         await until(lambda: [event for event in typing if event.receiver_id == ADA])
         scene.types("i am here myself")
