@@ -8,11 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot_scene import Scene
+from bot_scene import BOT, Scene
 
 from sandbox.world import Event
+from twin.store import inbox
 
 PROCESS = Path(__file__).with_name("bot_process.py")
+BACKLOG = 8  # updates not handled yet at which the load rests: it is to hit a working bot, not to drown a starting or a slow one
+
+
+async def is_behind(scene: Scene) -> bool:
+    """Whether the bot has more to do than it can: whatever it wanted to say would be out of date before it could."""
+    async with scene.store.connect() as connection:
+        waiting = await inbox.waiting(connection, limit=BACKLOG)
+    return len(scene.api.door.inbox(BOT)) + len(waiting) > BACKLOG
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bot_scene import BOT, OWNER, Scene, labels, opened
-from kill_scene import alive, live_and_die
+from bot_scene import OWNER, Scene, labels, opened
+from kill_scene import alive, is_behind, live_and_die
 
 from sandbox.world import Account, Event, Sent
 from twin.store.tables import dialogs
@@ -21,7 +21,6 @@ from twin.store.tables import dialogs
 KILLS = int(os.environ.get("KILLS_IN_TESTS", "10"))
 CONTACTS = tuple(range(301, 309))
 ON_AUTO = CONTACTS[4:]
-BACKLOG = 30
 TAPS = ("Send", "Another", "Skip", "Undo", "It arrived")
 FAULTS = ("drop_before", "drop_after", "flood")
 
@@ -38,7 +37,7 @@ class Load:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self.chance.uniform(0.01, 0.06))
-            if len(self.scene.api.door.inbox(BOT)) > BACKLOG:
+            if await is_behind(self.scene):
                 continue
             lot, contact = self.chance.random(), self.chance.choice(CONTACTS)
             if lot < 0.15:
