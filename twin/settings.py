@@ -9,11 +9,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
 from twin.errors import SettingsError
+
+NEVER = AfterValidator(lambda value: None if value == "never" else value)  # an empty value in .env means the default
 
 
 class Group(BaseModel):
@@ -47,7 +49,9 @@ class Bot(Group):
         float, Field(description="When you write in a chat yourself, the twin is silent there for so long.", ge=0)
     ] = 60.0
     digest_at: Annotated[
-        str | None, Field(description="When the morning's digest comes, local time; empty: never.", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+        str | None,
+        Field(description="When the morning's digest comes, local time, or: never.", pattern=r"^(never|([01]\d|2[0-3]):[0-5]\d)$"),
+        NEVER,
     ] = "08:00"
 
 
@@ -60,9 +64,10 @@ class Auto(Group):
     quiet_hours: Annotated[
         str | None,
         Field(
-            description="Nothing goes by itself in these hours, local time; empty: none.",
-            pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+            description="Nothing goes by itself in these hours, local time, or: never.",
+            pattern=r"^(never|([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)$",
         ),
+        NEVER,
     ] = "23:00-07:00"
     undo_seconds: Annotated[float, Field(description="How long an automatic answer can be taken back.", ge=0)] = 20.0
     min_logprob: Annotated[

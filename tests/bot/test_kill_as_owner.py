@@ -18,7 +18,7 @@ from kill_scene import alive, is_behind, live_and_die
 from sandbox.world import Account, Event, Sent
 from twin.store.tables import dialogs
 
-KILLS = int(os.environ.get("KILLS_IN_TESTS", "10"))
+KILLS = int(os.environ.get("KILLS_IN_TESTS", "15"))
 CONTACTS = tuple(range(301, 309))
 ON_AUTO = CONTACTS[4:]
 TAPS = ("Send", "Another", "Skip", "Undo", "It arrived")

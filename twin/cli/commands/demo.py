@@ -166,6 +166,8 @@ class Demo:
             ("Two phones: ", "bold"),
             (self.sandbox.page, "bold cyan underline"),
             f"\n\nOn the contact's phone write “{story.OPENING}”. On the owner's, a draft card comes: press Send.",
+            "\nThen connect the bot to the owner's account (⋮ on the owner's phone), write to the owner himself, and try /mode, "
+            "Auto from now on, Undo, and answering by hand.",
             f"\n\nReady after {duration(sum(float(str(step['seconds'])) for step in self.steps.took))}. ",
             f"Everything is in {self.folder}: there, `twin adapters` and `twin chat` work as well.\nCtrl-C stops it all.",
         )
