@@ -65,6 +65,8 @@ async def arrived(
     rest = [b for b in bubbles if b.position > bubble.position and b.state == "waiting"]
     if draft and draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
         await drafts.extend_undo(connection, draft.id, now + timedelta(seconds=settings.auto.undo_seconds))
+    if rest:
+        await _show(connection, bubble.draft_id)  # how many have arrived
     for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):
         await outbox.change(connection, times.bubble_id, not_before_at=times.not_before_at, typing_at=times.typing_at)
     return bool(rest)

@@ -358,6 +358,7 @@ async def test_a_business_send_of_unknown_outcome_is_looked_up_in_the_chat(tmp_p
         scene.contact_writes("hello")
         await scene.card("hello")
         bubble = await scene.tried_by_business("fine")
+        await scene.stop()  # or it would settle it by its echo
         if there:
             scene.world.send(OWNER, ADA, "fine", connection=connection if by_bot else None, silent=True)
         session = Live(KeptAccounts(scene.store, scene.settings), scene.store, scene.settings, Bells())
