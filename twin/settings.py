@@ -167,6 +167,10 @@ class Gate(Group):
     """What a new adapter must show before it goes live."""
 
     margin: Annotated[float, Field(ge=0, description="Nats a token by which its loss must beat the live adapter's.")] = 0.01
+    strangeness: Annotated[
+        float,
+        Field(ge=0, description="Nats a token by which the newest replies may be less like you than older ones, to the live adapter."),
+    ] = 0.4
     generic_rise: Annotated[float, Field(ge=0, description="At most so many nats a token above the base model on general text.")] = 0.05
 
 

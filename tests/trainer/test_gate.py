@@ -76,6 +76,15 @@ def test_of_nine_measures_one_may_seem_to_fall_by_chance(errors_lost: float, pas
     assert failed(found) == ([] if passes else ["style_case"])
 
 
+def test_the_newest_replies_must_look_like_the_owners() -> None:
+    """A night of nonsense that harms nothing else: its slice is strange to the live adapter, though less so to who has learned it."""
+    live, new = figures(0.9), figures(0.75, anchor=-0.01, noise=0.02)
+    found = verdict(new, live)
+    assert failed(found) == ["familiar"]
+    assert "do not look like yours" in found.line
+    assert verdict(figures(0.25), figures(0.3)).passed, "another topic is stranger too, and may be learned"
+
+
 def test_rubbish_that_fits_the_newest_slice_is_refused_for_what_it_forgot():
     found = verdict(figures(-0.4, anchor=0.08, noise=0.05), figures())
     assert failed(found) == ["anchor_loss"]
