@@ -109,7 +109,7 @@ def _familiar(old: Mapping[str, Any], rival: str, gate: Gate) -> Check:
         return Check("familiar", None, old["loss"], None, True, "too few older replies to say whether the newest are like them")
     stranger = round(old["loss"] - old["anchor_loss"], 4)
     error = ERRORS * math.hypot(_ratio_error(old["items"]), _ratio_error(old["anchors"]))
-    most = round(gate.strangeness + error, 4)
+    most = round(max(gate.strangeness, error), 4)  # of few replies, not more than chance may do
     holds = stranger <= most
     said = f"the newest replies are {stranger:+.2f} nats a token stranger to {rival} than older ones; at most {most:.2f} is allowed"
     said += "" if holds else ": they do not look like yours"

@@ -170,7 +170,7 @@ class Gate(Group):
     strangeness: Annotated[
         float,
         Field(ge=0, description="Nats a token by which the newest replies may be less like you than older ones, to the live adapter."),
-    ] = 0.4
+    ] = 0.5
     generic_rise: Annotated[float, Field(ge=0, description="At most so many nats a token above the base model on general text.")] = 0.05
 
 
