@@ -104,7 +104,7 @@ def _anchor(new: Mapping[str, Any], old: Mapping[str, Any], rival: str, *, bette
 def _familiar(old: Mapping[str, Any], rival: str, gate: Gate) -> Check:
     """Whether the newest replies are the owner's at all. Who learns nonsense does better on more of it, and a little of it harms
     nothing that can be measured; but the live adapter, which never saw any of both, finds it far stranger than older replies. With the
-    sample model shuffled words were 0.86 nats a token stranger than the anchor, real nights -0.09 to 0.15."""
+    sample model shuffled words were 0.86 nats a token stranger than the anchor, four real nights -0.04 to 0.19."""
     if len(old["anchors"]) < FEWEST_ANCHORS:
         return Check("familiar", None, old["loss"], None, True, "too few older replies to say whether the newest are like them")
     stranger = round(old["loss"] - old["anchor_loss"], 4)
