@@ -118,7 +118,7 @@ def _familiar(old: Mapping[str, Any], rival: str, gate: Gate) -> Check:
 
 def _ratio_error(rows: Sequence[Sequence[Any]]) -> float:
     """Of a loss in nats a token over rows of (tokens, nats, ...): one standard error of a ratio of sums."""
-    tokens = sum(row[0] for row in rows)
+    tokens: float = sum(row[0] for row in rows)
     loss = sum(row[1] for row in rows) / tokens
     return math.sqrt(sum((row[1] - loss * row[0]) ** 2 for row in rows)) / tokens
 
