@@ -5,7 +5,8 @@
 One side is the product: poll, inbox, worker, message, due, draft, approved by itself, outbox, sendMessage, every commit on disk,
 with an engine that says at once what the contact said last. The other is a bare aiogram bot with one handler that sends the text
 back, polled by aiogram's own loop with its defaults. Each run is a process of its own with a new store; the sandbox's Bot API is
-this process; the sides take turns after one run each that nobody times.
+this process; the sides take turns after one run each that nobody times. Each runs on the event loop that it has by default: the
+product on uvloop's, aiogram on asyncio's.
 
 Throughput: 200 chats write at once, and each writes again as soon as it has its answer, so that 200 updates always wait. Counted
 are the answers from the first after the warm-up to the last. The ratio is of updates a second, ours over the echo's, by the medians.
@@ -39,7 +40,7 @@ from aiohttp import web
 
 from sandbox.botapi import BotApi
 from sandbox.world import Account, Event, Sent, World
-from twin.cli import children
+from twin.cli import children, loop
 
 BAR = 0.5
 MEDIAN_MS, P99_MS = 15.0, 50.0
@@ -63,7 +64,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.side:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(echo(args.api) if args.side == "echo" else twin(args.api, args.folder))
+            if args.side == "echo":
+                asyncio.run(echo(args.api))
+            else:
+                loop.run(twin(args.api, args.folder))
         return
     print(json.dumps(asyncio.run(compared(args))))
 

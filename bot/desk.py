@@ -3,6 +3,9 @@
 A card is a function of the store. Whoever changes a draft counts its revision up; this task shows the newest one. So a
 card that could not be shown or changed (a crash, no network) is put right later, and none stays behind with dead buttons.
 
+Many automatic answers at once would be more cards than Telegram takes, so those are shown as fast as it does, the newest first; what
+could not be shown before its [Undo] was over is counted in one line, and stands in the digest.
+
 Two things come by the clock: [Undo] goes away when its time is over, and the morning's digest is given. Rows say when.
 """
 
@@ -30,50 +33,91 @@ from twin.utf16 import cut
 
 log = structlog.get_logger()
 UNREACHABLE_SECONDS = 30.0  # the owner has not started the bot, or has blocked it
+BURST, SECONDS_A_CARD = 20, 1.0  # cards of automatic answers: how many at once, and how often then
+REST_SECONDS = 0.05  # an answer that goes out changes its card several times in a row: the last one is shown
 LOOKED_BACK = 1000  # newest messages of a dialog among which the nearest past replies are looked for
+
+
+class Allowance:
+    """How many cards of automatic answers may be sent or changed now: Telegram takes about one message a second in one chat, and
+    short bursts of more (https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this). What the owner decides
+    on is not held up by it."""
+
+    def __init__(self, now: datetime) -> None:
+        self._left, self._at = float(BURST), now
+
+    def left(self, now: datetime) -> int:
+        self._left = min(float(BURST), self._left + (now - self._at).total_seconds() / SECONDS_A_CARD)
+        self._at = now
+        return int(self._left)
+
+    def take(self) -> None:
+        self._left -= 1
+
+    @property
+    def seconds_to_next(self) -> float:
+        return max(0.0, 1 - self._left) * SECONDS_A_CARD
 
 
 async def keep_desk(twin: Twin, bot: Bot) -> None:
     """For ever."""
     pause = Pause()
+    allowance = Allowance(utc_now())
     while True:
         twin.bells.desk.clear()
         try:
-            await tidy(twin, bot)
+            await tidy(twin, bot, allowance)
         except ERRORS as exc:
             seconds = pause.next(exc) if is_passing(exc) else UNREACHABLE_SECONDS
             log.warning("desk.delayed", why=str(explain(exc)), error=type(exc).__name__, retry_seconds=seconds)
             await asyncio.sleep(seconds)
         else:
             pause.reset()
-            await heard(twin.bells.desk, await _seconds_to_next(twin))
+            await heard(twin.bells.desk, await _seconds_to_next(twin, allowance))
+            await asyncio.sleep(REST_SECONDS)
 
 
-async def tidy(twin: Twin, bot: Bot) -> None:
+async def tidy(twin: Twin, bot: Bot, allowance: Allowance) -> None:
     """Tell what is untold, then bring every card up to date, oldest first. Raises aiogram's errors if the owner cannot be reached."""
     now = utc_now()
     async with twin.store.connect() as connection:
         undo_end = await drafts.next_undo_end(connection)
     if undo_end and undo_end < now:
-        async with twin.store.begin() as connection:
-            await drafts.end_undo(connection, now)
+        await _end_undo(twin, now)
     async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
-        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
+        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id, automatic=allowance.left(now))
         morning = await digest.morning_due(connection, twin.settings, now, local_zone())
     for notice in untold:
         await to_its_end(_tell(twin, bot, notice))
     for draft in stale:
+        if draft.mode == "auto" and draft.state != "pending":
+            allowance.take()
         await to_its_end(_show(twin, bot, draft.id))
     if morning:
         await to_its_end(_greet(twin, bot, morning))
 
 
-async def _seconds_to_next(twin: Twin) -> float | None:
-    """How long nothing changes by itself: until the next [Undo] has had its time. Mornings are the housekeeper's, who rings."""
+async def _end_undo(twin: Twin, now: datetime) -> None:
+    async with twin.store.begin() as connection:
+        await drafts.end_undo(connection, now)
+        passed_over = await drafts.pass_over(connection, except_dialog_id=twin.owner_id)
+        if passed_over:
+            answers = "1 answer has" if passed_over == 1 else f"{passed_over} answers have"
+            line = f"{answers} gone by itself without a card, because more went than Telegram lets me show. /digest lists them."
+            await notices.add(connection, line if passed_over == 1 else line.replace("itself", "themselves"), now)
+    if passed_over:
+        log.warning("cards.passed_over", count=passed_over)
+
+
+async def _seconds_to_next(twin: Twin, allowance: Allowance) -> float | None:
+    """How long nothing changes by itself: until the next [Undo] has had its time, or the next card of an automatic answer may be shown.
+    Mornings are the housekeeper's, who rings."""
     async with twin.store.connect() as connection:
         undo_end = await drafts.next_undo_end(connection)
-    return max(0.0, (undo_end - utc_now()).total_seconds()) + 0.01 if undo_end else None
+        waits = await drafts.unshown(connection, except_dialog_id=twin.owner_id, automatic=1)
+    times = [max(0.0, (undo_end - utc_now()).total_seconds()) + 0.01] if undo_end else []
+    return min([*times, *([allowance.seconds_to_next] if waits else [])], default=None)
 
 
 async def _greet(twin: Twin, bot: Bot, morning: datetime) -> None:

@@ -85,16 +85,21 @@ class Drafter:
     async def _write(self, job: Job) -> datetime | None:
         """Write one text. Returns until when the engine should be left alone, if it failed."""
         twin = self._twin
-        if paused_until := await self._paused_until():
-            return paused_until
+        now = utc_now()
         async with twin.store.connect() as connection:
-            prepared = await drafting.prepare(connection, job, twin.settings, utc_now())
+            if await engine_pause.is_paused(connection, now):
+                return now + timedelta(seconds=PAUSED_SECONDS)
+            prepared = await drafting.prepare(connection, job, twin.settings, now)
+            full_until = await drafting.held_back_until(connection, job, twin.settings, now)
         if prepared is None:
             async with twin.store.begin() as connection:
                 await drafting.drop(connection, job)
             twin.bells.desk.set()
             return None
-        if await self._waits(job, prepared):
+        if job.due and (held_until := self._quiet_until(job, prepared, now) or full_until):
+            log.info("dialog.waits", dialog_id=job.dialog_id, seconds=round((held_until - now).total_seconds()))
+            async with twin.store.begin() as connection:
+                await due.move(connection, job.due, held_until, attempts=job.due.attempts, failing_since=job.due.failing_since)
             return None
         if prepared.rest:
             await self._propose(job, prepared, Proposal.of_rest(prepared.rest))
@@ -106,19 +111,11 @@ class Drafter:
         await self._propose(job, prepared, Proposal.of(generated), tokens=generated.tokens)
         return None
 
-    async def _waits(self, job: Job, prepared: Prepared) -> bool:
-        """Whether it is put off by an hour's limit or by the quiet hours, in which nothing goes by itself."""
-        if job.due is None or job.dialog_id == self._twin.owner_id:
-            return False
-        now = utc_now()
-        quiet_until = quiet_hours.ends_at(self._twin.settings, now, self._habits.zone) if prepared.mode == "auto" else None
-        async with self._twin.store.begin() as connection:
-            if quiet_until:
-                await due.move(connection, job.due, quiet_until, attempts=job.due.attempts, failing_since=job.due.failing_since)
-            held = quiet_until or await drafting.held_back_until(connection, job, self._twin.settings, now)
-        if held:
-            log.info("dialog.waits", dialog_id=job.dialog_id, quiet=quiet_until is not None)
-        return held is not None
+    def _quiet_until(self, job: Job, prepared: Prepared, now: datetime) -> datetime | None:
+        """The end of the quiet hours, if they are on: nothing goes by itself then."""
+        if prepared.mode != "auto" or job.dialog_id == self._twin.owner_id:
+            return None
+        return quiet_hours.ends_at(self._twin.settings, now, self._habits.zone)
 
     async def _propose(self, job: Job, prepared: Prepared, proposal: Proposal, *, tokens: int = 0) -> None:
         twin = self._twin

@@ -7,8 +7,10 @@ night that has the hour twice, the first counts. So daylight saving neither skip
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
@@ -63,7 +65,12 @@ class WallClock:
 
 
 def local_zone() -> tzinfo:
-    """This machine's zone now: a laptop travels."""
+    """This machine's zone, at most a minute old: a laptop travels."""
+    return _zone_at(int(time.monotonic() // 60))
+
+
+@lru_cache(maxsize=1)
+def _zone_at(_minute: int) -> tzinfo:
     zone: tzinfo = reload_localzone()
     return zone
 

@@ -76,19 +76,17 @@ class Sender:
         async with self.twin.store.begin() as connection:
             for task in done:
                 await task.result()(connection)
-            begun, settled = await departures.begin_ready(
-                connection, self.ways, settings, utc_now(), room=room, closed=self.shut, resting=self.resting
-            )
-            outlook = await departures.outlook(connection, settings, now)
+            now = utc_now()
+            leaving = await departures.begin_ready(connection, self.ways, settings, now, room=room, closed=self.shut, resting=self.resting)
             if self.look_up is None:
-                for bubble in outlook.lost:
+                for bubble in leaving.outlook.lost:
                     await sending.ask(connection, bubble, now)
         for task in done:
             self.running.pop(task)
-        self._start(begun, outlook)
+        self._start(leaving.begun, leaving.outlook)
         self.twin.bells.due.set()
         self.twin.bells.desk.set()
-        return 0.0 if settled else await self._until_next(outlook, now)
+        return 0.0 if leaving.settled else await self._until_next(leaving.outlook, now)
 
     async def wait(self, seconds: float | None) -> None:
         """Until the bell rings, something is answered, or so many seconds have passed."""

@@ -19,14 +19,16 @@ from twin.tempo import Plan
 from twin.turns import join_bubbles, split_bubbles
 
 
-async def limits(connection: AsyncConnection, channel: str, dialog_id: int, settings: Settings, now: datetime) -> list[str]:
+async def limits(connection: AsyncConnection, dialog_id: int, settings: Settings, now: datetime) -> list[str]:
     """The flags of numbers: "row" if too many went in a row without the owner, "limit" if an hour or the day is used up."""
     auto = settings.auto
-    if await drafts.automatic_in_a_row(connection, channel, dialog_id) >= auto.in_a_row:
+    begun = await drafts.automatic_at(connection, auto.in_a_row, dialog_id=dialog_id)
+    if begun and not await drafts.heard_from_owner(connection, dialog_id, begun):
         return ["row"]
-    hour, day = now - timedelta(hours=1), now - timedelta(days=1)
-    of_hour = await drafts.automatic_since(connection, hour, auto.per_hour, dialog_id=dialog_id)
-    return ["limit"] if of_hour or await drafts.automatic_since(connection, day, auto.per_day) else []
+    of_hour = await drafts.automatic_at(connection, auto.per_hour, dialog_id=dialog_id)
+    of_day = await drafts.automatic_at(connection, auto.per_day)
+    is_full = (of_hour and of_hour > now - timedelta(hours=1)) or (of_day and of_day > now - timedelta(days=1))
+    return ["limit"] if is_full else []
 
 
 async def settle(connection: AsyncConnection, draft: Draft, flags: Sequence[str], plan: Plan, settings: Settings, now: datetime) -> bool:
@@ -36,7 +38,7 @@ async def settle(connection: AsyncConnection, draft: Draft, flags: Sequence[str]
         await drafts.change(connection, draft, state="expired", reason=RESTED, settled_at=now)
         return False
     bubbles = to_bubbles(split_bubbles(draft.text))
-    against = [*flags, *(await limits(connection, draft.channel, draft.dialog_id, settings, now) if bubbles else ["wordless"])]
+    against = [*flags, *(await limits(connection, draft.dialog_id, settings, now) if bubbles else ["wordless"])]
     if against:
         await drafts.change(connection, draft, flags=list(dict.fromkeys(against)))
         return False

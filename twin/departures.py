@@ -28,14 +28,23 @@ Closed = Mapping[int, Mapping[Way, str]]  # bubble id -> the ways that turned ou
 
 @dataclass(frozen=True)
 class Outlook:
-    """What there is to do. `ready`: something may go now. `lost`: unheard, and their time is up. `typing`: "typing..." is due for them.
-    `next_at`: when to look again, if nothing rings before."""
+    """What there is to do. `ready`: may go now, one of each dialog. `lost`: unheard, and their time is up. `typing`: "typing..." is due
+    for them. `next_at`: when to look again, if nothing rings before."""
 
-    ready: bool = False
+    ready: list[Bubble] = field(default_factory=list)
     lost: list[Bubble] = field(default_factory=list)
     retracting: list[Bubble] = field(default_factory=list)
     typing: list[Bubble] = field(default_factory=list)
     next_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Departures:
+    """`begun`: marked as being sent. `settled`: others were settled or put off, so there may be more to do at once."""
+
+    outlook: Outlook
+    begun: list[Bubble] = field(default_factory=list)
+    settled: bool = False
 
 
 def open_ways(channel: str, made: Connection | None, ways: Collection[Way]) -> list[Way]:
@@ -46,16 +55,19 @@ def open_ways(channel: str, made: Connection | None, ways: Collection[Way]) -> l
     return [*by_bot, "session"] if "session" in ways else by_bot
 
 
-async def outlook(connection: AsyncConnection, settings: Settings, now: datetime) -> Outlook:
-    """Look without touching anything."""
-    if not await outbox.is_any_open(connection):
+async def outlook(connection: AsyncConnection, settings: Settings, now: datetime, *, room: int = 1) -> Outlook:
+    """Look without touching anything. `room`: how many of what may go now are wanted at most."""
+    kinds = await outbox.open_kinds(connection)
+    states = {state for _, state in kinds}
+    if not states & {"waiting", "unheard", "retracting"}:
         return Outlook()
-    only, held = await _limits(connection, settings)
-    ready = bool(await outbox.ready(connection, now, limit=1, held=held, only=only))
-    later = await outbox.later(connection, now, limit=AHEAD)
+    only = (settings.owner.id or 0) if await silence.since(connection) else None
+    held = await inbox.unheeded(connection) if any(channel == "account" for channel, _ in kinds) else set()
+    ready = await outbox.ready(connection, now, limit=room, held=held, only=only) if "waiting" in states else []
+    later = await outbox.later(connection, now, limit=AHEAD) if "waiting" in states else []
     seen = [b for b in later if only in (None, b.dialog_id) and not _is_held(b, held)]
     typing = [b for b in seen if b.typing_at and b.typing_at <= now]
-    open_ones = await outbox.in_state(connection, "unheard", "retracting")
+    open_ones = await outbox.in_state(connection, "unheard", "retracting") if states & {"unheard", "retracting"} else []
     unheard = [b for b in open_ones if b.state == "unheard"]
     retracting = [b for b in open_ones if b.state == "retracting"]
     free = [b for b in unheard if not _is_held(b, held)]
@@ -81,24 +93,24 @@ async def begin_ready(
     room: int,
     closed: Closed | None = None,
     resting: Collection[Way] = (),
-) -> tuple[list[Bubble], bool]:
-    """Mark up to `room` bubbles as being sent; ask for exactly these. True with them: others were settled, so look again at once.
+) -> Departures:
+    """Look, and mark up to `room` bubbles as being sent; ask for exactly these.
 
     `resting` ways go nowhere at the moment (no network): what would take one of them waits."""
-    only, held = await _limits(connection, settings)
-    found = await outbox.ready(connection, now, limit=room + (AHEAD if resting else 0), held=held, only=only)
-    if not found:
-        return [], False
-    made = await connections.current(connection) if any(b.channel == "account" for b in found) else None
+    found = await outlook(connection, settings, now, room=room + (AHEAD if resting else 0))
+    if not found.ready or not room:
+        return Departures(found)
+    made = await connections.current(connection) if any(b.channel == "account" for b in found.ready) else None
     quiet = await dialogs.silent(connection, now)
     begun: list[Bubble] = []
     settled = False
-    for bubble in found:
+    for bubble in found.ready:
         if len(begun) == room:
             break
         until = quiet.get(bubble.dialog_id)
         if until and await drafts.went_by_itself(connection, bubble.draft_id):
             await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None)
+            settled = True
             continue
         shut = (closed or {}).get(bubble.id, {})
         way = next((w for w in _ways_for(bubble, made, ways) if w not in shut), None)
@@ -107,7 +119,7 @@ async def begin_ready(
             settled = True
         elif way not in resting and (going := await sending.begin(connection, bubble, now, way=way)):
             begun.append(going)
-    return begun, settled
+    return Departures(found, begun, settled)
 
 
 def _ways_for(bubble: Bubble, made: Connection | None, ways: Collection[Way]) -> list[Way]:
@@ -124,12 +136,6 @@ async def _give_up(
         return
     why = next(iter(shut.values()), None) or (MAY_NOT_REPLY if made else UNCONNECTED)
     await sending.fail(connection, bubble, why, settings, now)
-
-
-async def _limits(connection: AsyncConnection, settings: Settings) -> tuple[int | None, set[int] | None]:
-    """The one dialog that may be answered during /pause, the owner's own with the twin, and the dialogs held by the inbox."""
-    only = (settings.owner.id or 0) if await silence.since(connection) else None
-    return only, await inbox.unheeded(connection)
 
 
 def _is_held(bubble: Bubble, held: set[int] | None) -> bool:

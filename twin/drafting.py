@@ -100,16 +100,13 @@ async def next_jobs(connection: AsyncConnection, limit: int, settings: Settings,
 
 
 async def held_back_until(connection: AsyncConnection, job: Job, settings: Settings, now: datetime) -> datetime | None:
-    """When a draft may be made again, if an hour's limit is used up, of this contact or of all; the due row is moved there."""
+    """When a draft may be made again, if an hour's limit is used up, of this contact or of all."""
     if job.due is None or job.dialog_id == settings.owner.id:
         return None
-    hour = now - timedelta(hours=1)
-    made = await drafts.created_since(connection, hour, settings.bot.drafts_per_hour, of=job.key)
-    in_all = await drafts.created_since(connection, hour, settings.bot.drafts_per_hour_in_all)
-    free_at = max((at + timedelta(hours=1, seconds=1) for at in (made, in_all) if at), default=None)
-    if free_at:
-        await due.move(connection, job.due, free_at, attempts=job.due.attempts, failing_since=job.due.failing_since)
-    return free_at
+    made = await drafts.made_at(connection, settings.bot.drafts_per_hour, of=job.key)
+    in_all = await drafts.made_at(connection, settings.bot.drafts_per_hour_in_all)
+    free_at = max((at + timedelta(hours=1, seconds=1) for at in (made, in_all) if at), default=now)
+    return free_at if free_at > now + timedelta(seconds=1) else None
 
 
 async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now: datetime) -> Prepared | None:

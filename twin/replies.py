@@ -34,10 +34,10 @@ async def receive(
     dialog = await dialogs.get(connection, message.dialog_id)
     if dialog and dialog.excluded:
         return False
-    if await messages.get(connection, message.channel, message.dialog_id, message.message_id):
+    if not await messages.add(connection, message):
         return False
-    await dialogs.save(connection, message.dialog_id, name=name, username=username)
-    await messages.save(connection, [message])
+    if dialog is None or (dialog.name, dialog.username) != (name, username):
+        await dialogs.save(connection, message.dialog_id, name=name, username=username)
     if message.kind == "service":
         return False
     await supersede(connection, message.channel, message.dialog_id, SUPERSEDED, now)

@@ -42,29 +42,27 @@ async def arrived(
     draft, is_edited = found or (None, False)
     # Whose words these are: the twin must not learn from its own as if the owner had written them.
     source = "owner" if is_edited or (draft and draft.author == "owner") else "twin"
-    await messages.save(
-        connection,
-        [
-            Message(
-                channel=bubble.channel,
-                dialog_id=bubble.dialog_id,
-                message_id=message_id if message_id is not None else -bubble.id,  # Telegram's ids are positive
-                out=True,
-                sent_at=sent_at,
-                text=bubble.text,
-                source=source,
-            )
-        ],
+    told = Message(
+        channel=bubble.channel,
+        dialog_id=bubble.dialog_id,
+        message_id=message_id if message_id is not None else -bubble.id,  # Telegram's ids are positive
+        out=True,
+        sent_at=sent_at,
+        text=bubble.text,
+        source=source,
     )
-    if message_id is not None:
-        await messages.disown(connection, bubble.channel, bubble.dialog_id, message_id)
+    if not await messages.add(connection, told):  # a collection, or a connection, has read it meanwhile
+        await messages.save(connection, [told])
+        await messages.disown(connection, told.channel, told.dialog_id, told.message_id)
     bubbles = await outbox.of_draft(connection, bubble.draft_id)
     if any(b.id == bubble.id and b.error == TAKEN_BACK for b in bubbles):
         await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)
-    await settle(connection, draft, bubbles, now)
     rest = [b for b in bubbles if b.position > bubble.position and b.state == "waiting"]
+    undo_until = None
     if draft and draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
-        await drafts.extend_undo(connection, draft.id, now + timedelta(seconds=settings.auto.undo_seconds))
+        undo_until = max(draft.undo_until, now + timedelta(seconds=settings.auto.undo_seconds))
+    if not await settle(connection, draft, bubbles, now, undo_until=undo_until) and draft and undo_until:
+        await drafts.extend_undo(connection, draft.id, undo_until)
     if rest:
         await _show(connection, bubble.draft_id)  # how many have arrived
     for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):
@@ -224,14 +222,18 @@ async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> i
     return len(concerned)
 
 
-async def settle(connection: AsyncConnection, draft: Draft | None, bubbles: Sequence[Bubble], now: datetime) -> None:
-    """A draft on its way ends when all of its bubbles have. `reason` says why not all of it went."""
+async def settle(
+    connection: AsyncConnection, draft: Draft | None, bubbles: Sequence[Bubble], now: datetime, *, undo_until: datetime | None = None
+) -> bool:
+    """A draft on its way ends when all of its bubbles have; False if it has not. `reason` says why not all of it went; `undo_until`, if
+    given, until when it can be taken back."""
     if draft is None or draft.state not in ("approved", "edited", "sending") or any(b.state not in FINAL for b in bubbles):
-        return
+        return False
     states = {b.state for b in bubbles}
     state = "failed" if "failed" in states else "sent" if states & {"sent", "retracted"} else "expired"
     reason = next((b.error for b in bubbles if b.state in ("failed", "cancelled")), None)
-    await drafts.change(connection, draft, state=state, reason=reason, settled_at=now)
+    undo = {"undo_until": undo_until} if undo_until else {}
+    return await drafts.change(connection, draft, state=state, reason=reason, settled_at=now, **undo)
 
 
 async def take_back(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:

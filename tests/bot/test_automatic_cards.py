@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from auto_rows import answered, drafted, wrote
-from bot_scene import ADA, BEN, OWNER, Scene, data_of, labels, opened, until
+from bot_scene import ADA, BEN, EVE, OWNER, Scene, data_of, labels, opened, until
 
+from bot import desk
 from bot.schedule import local_zone
 from twin.caution import describe
 from twin.settings import Auto
@@ -272,3 +273,22 @@ async def test_past_replies_are_on_the_card(tmp_path: Path) -> None:
         card = await scene.card("coming tonight again?")
         assert "You wrote before:" in card.text
         assert "You: yes, at nine" in card.text
+
+
+async def test_more_automatic_answers_than_telegram_lets_show_are_counted_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "BURST", 1)
+    monkeypatch.setattr(desk, "SECONDS_A_CARD", 3600.0)
+    async with opened(tmp_path, started=False, auto={"undo_seconds": 1}) as scene:
+        await wrote(scene, "coming?")
+        await wrote(scene, "and you?", dialog_id=BEN, name="Ben")
+        await answered(scene, "yes", undo_seconds=1)
+        await answered(scene, "me too", undo_seconds=1, dialog_id=BEN)
+        await scene.start()
+        await scene.hear("1 answer has gone by itself without a card, because more went than Telegram lets me show. /digest lists them.")
+        assert "Draft 2" in (await scene.card("and you?")).text  # the newest: it can be taken back the longest
+        assert not [text for text in scene.seen_by(OWNER) if "coming?" in text]
+        await until(lambda: (scene.seen_by(ADA), scene.seen_by(BEN)) == (["yes"], ["me too"]))
+        scene.writes("hello", sender=EVE)
+        assert "Send" in labels(await scene.card("hello"))  # what the owner decides on is not held up

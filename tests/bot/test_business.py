@@ -424,7 +424,7 @@ async def test_nothing_goes_between_pause_and_resume_but_the_owners_own_chat(tmp
         scene.says("are you there?")
         await scene.hear("answer 2")
         assert scene.chat() == []
-        assert labels(card) == []
+        await until(lambda: labels(card) == [])
         async with scene.store.begin() as connection:
             await silence.end(connection)
         scene.says("go on")  # whoever ends the silence rings

@@ -102,10 +102,10 @@ async def test_a_send_about_to_go_waits_for_what_is_in_the_inbox_and_then_does_n
             (waiting,) = scene.api.door.inbox(42).batch(10)
             await inbox.keep(connection, [waiting], utc_now())
             ways, settings = ("bot", "business"), scene.settings
-            assert await departures.begin_ready(connection, ways, settings, utc_now(), room=8) == ([], False)  # type: ignore[arg-type]
-            outlook = await departures.outlook(connection, settings, utc_now())
-            assert not outlook.ready
-            assert outlook.next_at
+            leaving = await departures.begin_ready(connection, ways, settings, utc_now(), room=8)  # type: ignore[arg-type]
+            assert not leaving.begun
+            assert not leaving.outlook.ready
+            assert leaving.outlook.next_at
         await scene.start()
         await until(lambda: _ended(scene, ["cancelled", "cancelled"]))
         assert scene.chat() == ["myself"]

@@ -179,6 +179,8 @@ async def test_the_limit_of_the_hour_delays_and_loses_nothing(chat: Chat) -> Non
     assert job
     until = await drafting.held_back_until(chat.connection, job, SETTINGS, chat.now)
     assert until == (await chat.rows("drafts"))[0]["created_at"] + timedelta(hours=1, seconds=1)
+    assert job.due
+    await due.move(chat.connection, job.due, until, attempts=0, failing_since=None)
     later = await chat.job()
     assert later
     assert later.at == until

@@ -266,8 +266,8 @@ async def test_taking_back_covers_every_state(chat: Chat) -> None:
 
 
 async def _go(chat: Chat, ways: Any = ("bot", "business")) -> list[str | None]:
-    begun, _ = await departures.begin_ready(chat.connection, ways, SETTINGS, chat.now, room=8)
-    return [bubble.way for bubble in begun]
+    leaving = await departures.begin_ready(chat.connection, ways, SETTINGS, chat.now, room=8)
+    return [bubble.way for bubble in leaving.begun]
 
 
 async def _connect(chat: Chat, **rights: bool) -> None:

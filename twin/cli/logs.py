@@ -82,7 +82,12 @@ class _Lines:
         self.path = path
 
     def write(self, line: str) -> None:
-        with os.fdopen(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a", encoding="utf-8") as file:
-            file.write(line)
+        file = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        try:
+            left = line.encode("utf-8", "replace")
+            while left:
+                left = left[os.write(file, left) :]
+        finally:
+            os.close(file)
 
     def flush(self) -> None: ...

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared, given
 from twin.store.tables import connections
 
 
@@ -29,6 +30,10 @@ class Connection:
 
 
 COLUMNS = tuple(getattr(connections.c, name) for name in Connection.__dataclass_fields__)
+ONE = Prepared(select(*COLUMNS).where(connections.c.connection_id == given("which")))
+CURRENT = Prepared(
+    select(*COLUMNS).where(connections.c.is_enabled).order_by(connections.c.changed_at.desc(), connections.c.connected_at.desc()).limit(1)
+)
 
 
 async def save(
@@ -41,15 +46,14 @@ async def save(
 
 
 async def get(connection: AsyncConnection, connection_id: str) -> Connection | None:
-    row = (await connection.execute(select(*COLUMNS).where(connections.c.connection_id == connection_id))).one_or_none()
-    return Connection(*tuple[Any, ...](row)) if row else None
+    row = await ONE.first(connection, which=connection_id)
+    return Connection(*row) if row else None
 
 
 async def current(connection: AsyncConnection) -> Connection | None:
     """The newest enabled one: Telegram lets one bot be connected to an account at a time."""
-    query = select(*COLUMNS).where(connections.c.is_enabled).order_by(connections.c.changed_at.desc(), connections.c.connected_at.desc())
-    row = (await connection.execute(query.limit(1))).one_or_none()
-    return Connection(*tuple[Any, ...](row)) if row else None
+    row = await CURRENT.first(connection)
+    return Connection(*row) if row else None
 
 
 async def find(connection: AsyncConnection) -> list[Connection]:

@@ -42,6 +42,7 @@ _INSERT = insert(dialogs).values(dialog_id=given("dialog_id"), name=given("name"
 SAVE = Prepared(
     _INSERT.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": _INSERT.excluded.name, "username": _INSERT.excluded.username})
 )
+SILENT = Prepared(select(dialogs.c.dialog_id, dialogs.c.silent_until).where(dialogs.c.silent_until > given("now")))
 
 
 async def save(connection: AsyncConnection, dialog_id: int, *, name: str, username: str | None) -> None:
@@ -82,8 +83,7 @@ async def silence(connection: AsyncConnection, dialog_id: int, until: datetime |
 
 async def silent(connection: AsyncConnection, now: datetime) -> dict[int, datetime]:
     """The dialogs that are silent now, and until when."""
-    rows = await connection.execute(select(dialogs.c.dialog_id, dialogs.c.silent_until).where(dialogs.c.silent_until > now))
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in await SILENT.rows(connection, now=now)}
 
 
 async def exclude(connection: AsyncConnection, dialog_id: int, is_excluded: bool) -> None:

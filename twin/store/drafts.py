@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, literal_column, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.prepared import Prepared, given
@@ -71,6 +71,77 @@ DECIDED = Prepared(
     .where(decisions.c.draft_id == given("which"))
     .order_by(decisions.c.id)
 )
+_BY_ID = select(*COLUMNS).order_by(drafts.c.id)
+_BUMPED = {"revision": drafts.c.revision + 1}
+BY_CARD = Prepared(select(*COLUMNS).where(drafts.c.card_message_id == given("card_id")).limit(1))
+_EDITED = select(decisions.c.id).where(decisions.c.draft_id == drafts.c.id, decisions.c.action == "edit").exists()
+WITH_EDIT = Prepared(select(*COLUMNS, _EDITED).where(drafts.c.id == given("which")))
+BEGIN_SENDING = Prepared(
+    update(drafts).where(drafts.c.id == given("which"), drafts.c.state.in_(("approved", "edited"))).values(state="sending", **_BUMPED)
+)
+_STALE = drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != given("except_dialog_id")
+_GOES_BY_ITSELF = drafts.c.mode == "auto", drafts.c.state != "pending"
+UNSHOWN = Prepared(_BY_ID.where(*_STALE, ~and_(*_GOES_BY_ITSELF)))
+UNSHOWN_AUTOMATIC = Prepared(
+    select(*COLUMNS)
+    .where(*_STALE, *_GOES_BY_ITSELF)
+    .order_by(drafts.c.card_message_id.is_not(None), drafts.c.id.desc())
+    .limit(given("count"))
+)
+END_UNDO = Prepared(update(drafts).where(drafts.c.undo_until < given("now")).values(undo_until=null(), **_BUMPED))
+PASS_OVER = Prepared(
+    update(drafts)
+    .where(*_STALE, *_GOES_BY_ITSELF, drafts.c.state == "sent", drafts.c.card_message_id.is_(None), drafts.c.undo_until.is_(None))
+    .values(shown_revision=drafts.c.revision)
+)
+MARK_SHOWN = Prepared(
+    update(drafts)
+    .where(drafts.c.id == given("which"))
+    .values(card_message_id=given("card_message_id"), shown_revision=given("shown_revision"))
+)
+NEXT_UNDO_END = Prepared(select(func.min(drafts.c.undo_until)).where(drafts.c.undo_until.is_not(None)))
+EXTEND_UNDO = Prepared(
+    update(drafts).where(drafts.c.id == given("which"), drafts.c.undo_until < given("until")).values(undo_until=given("until"), **_BUMPED)
+)
+ANOTHER_DUE = Prepared(
+    select(*COLUMNS)
+    .where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))
+    .order_by(drafts.c.another_due_at, drafts.c.id)
+    .limit(given("count"))
+)
+# What is asked of one dialog is read in the order of the index of its drafts, so that no more of them are read than needed.
+_MADE = select(drafts.c.created_at).where(drafts.c.author == "twin").limit(1).offset(given("before"))
+NTH_MADE = Prepared(_MADE.order_by(drafts.c.created_at.desc()))
+NTH_MADE_HERE = Prepared(_MADE.where(*_HERE).order_by(drafts.c.id.desc()))
+NTH_AUTOMATIC = Prepared(
+    select(decisions.c.at).where(decisions.c.action == "auto").order_by(decisions.c.at.desc()).limit(1).offset(given("before"))
+)
+NTH_AUTOMATIC_HERE = Prepared(
+    select(decisions.c.at)
+    .join_from(drafts, decisions, drafts.c.id == decisions.c.draft_id)
+    # The plus keeps SQLite from the index of actions, by which it would read everybody's.
+    .where(drafts.c.dialog_id == given("dialog_id"), literal_column("+decisions.action") == "auto")
+    .order_by(drafts.c.id.desc(), decisions.c.id.desc())
+    .limit(1)
+    .offset(given("before"))
+)
+TAPPED_SINCE = Prepared(
+    select(decisions.c.id)
+    .join_from(decisions, drafts, decisions.c.draft_id == drafts.c.id)
+    .where(drafts.c.dialog_id == given("dialog_id"), decisions.c.action != "auto", decisions.c.at >= given("at"))
+    .limit(1)
+)
+WROTE_SINCE = Prepared(
+    select(messages.c.message_id)
+    .where(
+        messages.c.dialog_id == given("dialog_id"),
+        messages.c.out,
+        messages.c.source.in_(("collected", "business")),
+        messages.c.sent_at >= given("at"),
+    )
+    .limit(1)
+)
+DECIDE = Prepared(decisions.insert().values({name: given(name) for name in ("draft_id", "action", "draft_text", "final_text", "at")}))
 
 
 @cache
@@ -111,15 +182,13 @@ async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
 
 async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool] | None:
     """A draft, and whether the owner decided on words of his own for it."""
-    edited = select(decisions.c.id).where(decisions.c.draft_id == draft_id, decisions.c.action == "edit").exists()
-    row = (await connection.execute(select(*COLUMNS, edited).where(drafts.c.id == draft_id))).one_or_none()
-    return (_draft(row[:-1]), bool(row[-1])) if row else None
+    row = await WITH_EDIT.first(connection, which=draft_id)
+    return (Draft(*row[:-1]), bool(row[-1])) if row else None
 
 
 async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
     """Its first bubble goes."""
-    statement = update(drafts).where(drafts.c.id == draft_id, drafts.c.state.in_(("approved", "edited")))
-    await connection.execute(statement.values(state="sending", revision=drafts.c.revision + 1))
+    await BEGIN_SENDING.run(connection, which=draft_id)
 
 
 async def pending(connection: AsyncConnection, channel: str | None = None, dialog_id: int | None = None) -> list[Draft]:
@@ -135,8 +204,8 @@ async def newest(connection: AsyncConnection, channel: str, dialog_id: int) -> D
 
 
 async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
-    row = (await connection.execute(select(*COLUMNS).where(drafts.c.card_message_id == card_message_id))).first()
-    return _draft(row) if row else None
+    row = await BY_CARD.first(connection, card_id=card_message_id)
+    return Draft(*row) if row else None
 
 
 async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bool:
@@ -144,15 +213,21 @@ async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bo
     return await _change(*sorted(values)).run(connection, in_id=draft.id, in_state=draft.state, in_variant=draft.variant, **values) == 1
 
 
-async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
-    """Drafts whose card does not show their newest revision, oldest first."""
-    query = select(*COLUMNS).where(drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != except_dialog_id)
-    return [_draft(row) for row in await connection.execute(query.order_by(drafts.c.id))]
+async def unshown(connection: AsyncConnection, *, except_dialog_id: int, automatic: int) -> list[Draft]:
+    """Drafts whose card does not show their newest revision: those that the owner decides on, oldest first; then up to `automatic` of
+    those that go by themselves, those without a card first, the newest first."""
+    stale = await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)
+    stale += await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=automatic)
+    return [Draft(*row) for row in stale]
+
+
+async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> int:
+    """Automatic answers that never got a card and cannot be taken back any more get none; returns how many."""
+    return await PASS_OVER.run(connection, except_dialog_id=except_dialog_id)
 
 
 async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id: int | None) -> None:
-    values = {"card_message_id": card_message_id, "shown_revision": draft.revision}
-    await connection.execute(update(drafts).where(drafts.c.id == draft.id).values(values))
+    await MARK_SHOWN.run(connection, which=draft.id, card_message_id=card_message_id, shown_revision=draft.revision)
 
 
 async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id: int) -> None:
@@ -183,55 +258,47 @@ async def went_by_itself(connection: AsyncConnection, draft_id: int) -> bool:
 
 async def next_undo_end(connection: AsyncConnection) -> datetime | None:
     """When the next automatic answer can no longer be taken back."""
-    return (
-        await connection.execute(select(drafts.c.undo_until).order_by(drafts.c.undo_until).where(drafts.c.undo_until.is_not(None)).limit(1))
-    ).scalar()
+    row = await NEXT_UNDO_END.first(connection)
+    return row[0] if row else None
 
 
 async def extend_undo(connection: AsyncConnection, draft_id: int, until: datetime) -> None:
     """It can be taken back until then, if not for longer."""
-    sooner = update(drafts).where(drafts.c.id == draft_id, drafts.c.undo_until < until)
-    await connection.execute(sooner.values(undo_until=until, revision=drafts.c.revision + 1))
+    await EXTEND_UNDO.run(connection, which=draft_id, until=until)
 
 
 async def end_undo(connection: AsyncConnection, now: datetime) -> None:
     """Cards of answers that can no longer be taken back lose [Undo]."""
-    over = update(drafts).where(drafts.c.undo_until < now)
-    await connection.execute(over.values(undo_until=None, revision=drafts.c.revision + 1))
+    await END_UNDO.run(connection, now=now)
 
 
 async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:
     """The pending drafts for which another variant is due, first due first."""
-    query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))
-    return [_draft(row) for row in await connection.execute(query.order_by(drafts.c.another_due_at, drafts.c.id).limit(limit))]
+    return [Draft(*row) for row in await ANOTHER_DUE.rows(connection, count=limit)]
 
 
-async def created_since(connection: AsyncConnection, since: datetime, limit: int, *, of: tuple[str, int] | None = None) -> datetime | None:
-    """When the limit-th newest draft was made, if so many were made since then, of one dialog (channel, id) or in all; else None."""
-    query = select(drafts.c.created_at).where(drafts.c.created_at > since, drafts.c.author == "twin")
+async def made_at(connection: AsyncConnection, nth: int, *, of: tuple[str, int] | None = None) -> datetime | None:
+    """When the twin wrote the nth newest draft (1: the newest), of one dialog (channel, id) or of all; None if there were fewer."""
     if of:
-        query = query.where(drafts.c.channel == of[0], drafts.c.dialog_id == of[1])
-    return (await connection.execute(query.order_by(drafts.c.created_at.desc()).offset(limit - 1).limit(1))).scalar_one_or_none()
+        row = await NTH_MADE_HERE.first(connection, before=nth - 1, channel=of[0], dialog_id=of[1])
+    else:
+        row = await NTH_MADE.first(connection, before=nth - 1)
+    return row[0] if row else None
 
 
-async def automatic_in_a_row(connection: AsyncConnection, channel: str, dialog_id: int) -> int:
-    """Answers that went by themselves since the owner last did something in this dialog: a tap, an edit, an own message."""
-    here = drafts.c.dialog_id == dialog_id, drafts.c.channel == channel
-    decided = select(decisions.c.at, decisions.c.action).join(drafts, drafts.c.id == decisions.c.draft_id).where(*here).subquery()
-    by_hand = messages.c.dialog_id == dialog_id, messages.c.out, messages.c.source.in_(("collected", "business"))
-    tapped = (await connection.execute(select(func.max(decided.c.at)).where(decided.c.action != "auto"))).scalar_one()
-    wrote = (await connection.execute(select(func.max(messages.c.sent_at)).where(*by_hand))).scalar_one()
-    last = max([at for at in (tapped, wrote) if at], default=None)
-    alone = select(func.count()).where(decided.c.action == "auto", *([decided.c.at > last] if last else []))
-    return (await connection.execute(alone)).scalar_one()
+async def automatic_at(connection: AsyncConnection, nth: int, *, dialog_id: int | None = None) -> datetime | None:
+    """When the nth newest answer that went by itself was decided on, to one contact or to all; None if there were fewer."""
+    if dialog_id is None:
+        row = await NTH_AUTOMATIC.first(connection, before=nth - 1)
+    else:
+        row = await NTH_AUTOMATIC_HERE.first(connection, before=nth - 1, dialog_id=dialog_id)
+    return row[0] if row else None
 
 
-async def automatic_since(connection: AsyncConnection, since: datetime, limit: int, *, dialog_id: int | None = None) -> bool:
-    """Whether at least `limit` answers went by themselves since then, to one contact or to all."""
-    query = select(decisions.c.id).where(decisions.c.action == "auto", decisions.c.at > since)
-    if dialog_id is not None:
-        query = query.join(drafts, drafts.c.id == decisions.c.draft_id).where(drafts.c.dialog_id == dialog_id)
-    return (await connection.execute(query.offset(limit - 1).limit(1))).first() is not None
+async def heard_from_owner(connection: AsyncConnection, dialog_id: int, since: datetime) -> bool:
+    """Whether the owner did something about this contact since then: a tap, an edit, a message of his own."""
+    here = {"dialog_id": dialog_id, "at": since}
+    return bool(await TAPPED_SINCE.rows(connection, **here) or await WROTE_SINCE.rows(connection, **here))
 
 
 async def any_words_since(connection: AsyncConnection, since: datetime) -> bool:
@@ -255,8 +322,8 @@ async def decide(
     connection: AsyncConnection, draft: Draft, action: Action, at: datetime, *, draft_text: str | None = None, final_text: str | None = None
 ) -> None:
     """Record what the owner did with what was proposed at that moment."""
-    values = {"draft_id": draft.id, "action": action, "draft_text": draft.text if draft_text is None else draft_text}
-    await connection.execute(decisions.insert().values(final_text=final_text, at=at, **values))
+    proposed = draft.text if draft_text is None else draft_text
+    await DECIDE.run(connection, draft_id=draft.id, action=action, draft_text=proposed, final_text=final_text, at=at)
 
 
 async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str, str, str | None]]:

@@ -16,6 +16,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,14 +53,23 @@ class InlineDriver(sqlite3.Connection):
     def cursor(self, factory: Any = InlineCursor) -> Any:
         return super().cursor(factory)
 
+    @cached_property
+    def at_once(self) -> sqlite3.Cursor:
+        """One for statements whose rows are fetched before the next one runs."""
+        return sqlite3.Connection.cursor(self)
+
 
 class InlineConnection(AsyncConnection):
     """An AsyncConnection that runs everything at once. `begin_writing` alone may wait."""
 
-    __slots__ = ()
+    __slots__ = ("_driver",)
 
     async def start(self, is_ctxmanager: bool = False) -> Self:
         self.sync_connection = self._assign_proxied(self.sync_engine.connect())
+        driver = self.sync_connection.connection.dbapi_connection
+        assert isinstance(driver, InlineDriver)
+        self._driver: InlineDriver = driver
+        self.sync_connection.detach()  # it is the store's for good, not the pool's
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -70,6 +80,13 @@ class InlineConnection(AsyncConnection):
 
     def close_now(self) -> None:
         self._proxied.close()
+
+    def rest(self) -> None:
+        """End its transaction, if it is in one; it may be used again."""
+        if self._proxied.in_transaction():
+            self._proxied.rollback()
+        elif self._driver.in_transaction:
+            self._driver.rollback()
 
     async def execute(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> CursorResult[Any]:
         return self._proxied.execute(statement, parameters, execution_options=execution_options)
@@ -92,20 +109,19 @@ class InlineConnection(AsyncConnection):
             pause = min(LONGEST_PAUSE, 2 * pause)
 
     @property
-    def driver(self) -> sqlite3.Connection:
+    def driver(self) -> InlineDriver:
         """SQLite's own connection, in a transaction."""
-        if not self._proxied.in_transaction():
-            self._proxied.begin()
-        driver = self._proxied.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        return driver
+        if not self._driver.in_transaction:
+            self._driver.at_once.execute("BEGIN")
+        return self._driver
 
 
 def run_at_once(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> sqlite3.Cursor:
-    """A statement past SQLAlchemy's own execution, which takes longer than SQLite's. Raises its errors all the same."""
+    """A statement past SQLAlchemy's own execution, which takes longer than SQLite's. Raises its errors all the same. The rows have
+    to be fetched before the next statement."""
     assert isinstance(connection, InlineConnection)
     try:
-        return connection.driver.execute(sql, parameters)
+        return connection.driver.at_once.execute(sql, parameters)
     except sqlite3.Error as exc:
         raise DBAPIError.instance(sql, parameters, exc, sqlite3.Error) from exc
 
@@ -119,29 +135,30 @@ class Group:
 
     @contextmanager
     def member(self) -> Iterator[InlineConnection]:
-        self._driver.execute("SAVEPOINT member")
+        run = self._driver.at_once.execute
+        run("SAVEPOINT member")
         try:
             yield self._connection
         except BaseException:
             if self._driver.in_transaction:  # a full disk makes SQLite itself roll everything back
-                self._driver.execute("ROLLBACK TO member")
-                self._driver.execute("RELEASE member")
+                run("ROLLBACK TO member")
+                run("RELEASE member")
             raise
-        self._driver.execute("RELEASE member")
+        run("RELEASE member")
 
-    def commit(self) -> None:
-        """All of them are on disk, or none is and each of them is told."""
+    def commit(self) -> bool:
+        """All of them are on disk, or none is and each of them is told, and the connection is closed."""
         lost = not self._driver.in_transaction
         try:
             self._transaction.commit()
             if lost:
                 raise OperationalError("COMMIT", None, sqlite3.OperationalError("SQLite has rolled the transaction back"))
         except DatabaseError as exc:
-            self._settled.set_exception(exc)
-        else:
-            self._settled.set_result(None)
-        finally:
             self._connection.close_now()
+            self._settled.set_exception(exc)
+            return False
+        self._settled.set_result(None)
+        return True
 
     async def on_disk(self) -> None:
         await asyncio.shield(self._settled)
@@ -160,10 +177,11 @@ def _begin(connection: Connection) -> None:
     # A transaction that reads and then writes would fail with "database is locked" if another process wrote in between;
     # taking the write lock first makes it wait instead. A reader must not take it: building a dataset reads
     # for minutes, and the bot's inbox would be locked out.
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
     if not connection.get_execution_options().get("is_writer", False):
-        driver.execute("BEGIN")
+        if not driver.in_transaction:
+            driver.execute("BEGIN")
         return
     (timeout,) = driver.execute("PRAGMA busy_timeout").fetchone()
     driver.execute("PRAGMA busy_timeout=0")  # begin_writing does the waiting

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, null, select, update
+from sqlalchemy import Select, delete, null, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
 
 from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox, replies_due
@@ -36,6 +35,27 @@ PUT = Prepared(
 _HERE = replies_due.c.channel == given("channel"), replies_due.c.dialog_id == given("dialog_id")
 ONE = Prepared(select(*COLUMNS).where(*_HERE))
 TAKE = Prepared(delete(replies_due).where(*_HERE, replies_due.c.due_at == given("due_at")))
+MOVE = Prepared(
+    update(replies_due)
+    .where(
+        replies_due.c.channel == given("in_channel"), replies_due.c.dialog_id == given("in_dialog"), replies_due.c.due_at == given("was")
+    )
+    .values(due_at=given("due_at"), attempts=given("attempts"), failing_since=given("failing_since"))
+)
+
+
+def _dialogs_with(*states: str) -> Select[Any]:
+    return select(outbox.c.channel, outbox.c.dialog_id).where(outbox.c.state.in_(states))
+
+
+_DIALOG = tuple_(replies_due.c.channel, replies_due.c.dialog_id)
+_GOING_OUT = _DIALOG.in_(_dialogs_with("waiting", "sending", "unheard")) & _DIALOG.not_in(_dialogs_with("uncertain"))
+FIRST_ONES = Prepared(
+    select(*COLUMNS)
+    .where(~_GOING_OUT, or_(given("only").is_(None), replies_due.c.dialog_id == given("only")))
+    .order_by(replies_due.c.due_at, replies_due.c.dialog_id)
+    .limit(given("count"))
+)
 
 
 async def put(connection: AsyncConnection, channel: str, dialog_id: int, due_at: datetime) -> None:
@@ -51,22 +71,13 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due 
 async def first_ones(connection: AsyncConnection, limit: int, *, only: int | None = None) -> list[Due]:
     """Those due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
     stands still because the owner has to say whether something arrived. `only` names one dialog."""
-
-    def has_bubbles(*states: str) -> ColumnElement[bool]:
-        here = outbox.c.channel == replies_due.c.channel, outbox.c.dialog_id == replies_due.c.dialog_id
-        return select(outbox.c.id).where(*here, outbox.c.state.in_(states)).exists()
-
-    going_out = has_bubbles("waiting", "sending", "unheard") & ~has_bubbles("uncertain")
-    query = select(*COLUMNS).where(~going_out).order_by(replies_due.c.due_at, replies_due.c.dialog_id)
-    if only is not None:
-        query = query.where(replies_due.c.dialog_id == only)
-    return [Due(*tuple[Any, ...](row)) for row in await connection.execute(query.limit(limit))]
+    return [Due(*row) for row in await FIRST_ONES.rows(connection, count=limit, only=only)]
 
 
 async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attempts: int, failing_since: datetime | None) -> None:
     """Try later, unless a new message has moved it meanwhile."""
-    values = {"due_at": due_at, "attempts": attempts, "failing_since": failing_since}
-    await connection.execute(update(replies_due).where(*_same(due)).values(values))
+    old = {"in_channel": due.channel, "in_dialog": due.dialog_id, "was": due.due_at}
+    await MOVE.run(connection, due_at=due_at, attempts=attempts, failing_since=failing_since, **old)
 
 
 async def take(connection: AsyncConnection, due: Due) -> bool:
@@ -80,7 +91,3 @@ async def drop(connection: AsyncConnection, channel: str, dialog_id: int) -> Non
 
 def _is(channel: str, dialog_id: int) -> tuple[Any, ...]:
     return replies_due.c.channel == channel, replies_due.c.dialog_id == dialog_id
-
-
-def _same(due: Due) -> tuple[Any, ...]:
-    return *_is(due.channel, due.dialog_id), replies_due.c.due_at == due.due_at

@@ -28,7 +28,7 @@ class Store(AsyncEngine):
     """`begin` is for writing, and waits for other writers; `connect` is for reading, and neither waits nor makes others wait.
 
     Writers of this process that are ready at the same time share a commit, and so the wait for the disk: each of them goes on
-    when it is there.
+    when it is there. Connections are kept open: SQLAlchemy takes longer to open and to close one than a small statement runs.
     """
 
     _connection_cls = InlineConnection
@@ -38,6 +38,19 @@ class Store(AsyncEngine):
         self._turn = asyncio.Lock()  # one writes at a time; most of them in one piece
         self._group: Group | None = None
         self._is_due = False
+        self._reading: list[InlineConnection] = []  # open and free
+        self._writing: InlineConnection | None = None
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:  # type: ignore[override]
+        connection = self._reading.pop() if self._reading else await InlineConnection(self).start()
+        try:
+            yield connection
+        except BaseException:
+            connection.close_now()
+            raise
+        connection.rest()
+        self._reading.append(connection)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -53,15 +66,18 @@ class Store(AsyncEngine):
 
     async def dispose(self, close: bool = True) -> None:
         self._commit_when_free()
+        for connection in (*self._reading, *([self._writing] if self._writing else [])):
+            connection.close_now()
+        self._reading, self._writing = [], None
         await super().dispose(close)
 
     async def _begin_group(self) -> Group:
-        connection = InlineConnection(self)
-        await connection.start()
+        connection = self._writing = self._writing or await InlineConnection(self).start()
         try:
             transaction = await connection.begin_writing()
         except BaseException:
-            await connection.close()
+            connection.close_now()
+            self._writing = None
             raise
         self._group = Group(connection, transaction)
         # Whoever is ready already has run before this comes up.
@@ -76,8 +92,8 @@ class Store(AsyncEngine):
 
     def _commit(self) -> None:
         group, self._group, self._is_due = self._group, None, False
-        if group:
-            group.commit()
+        if group and not group.commit():
+            self._writing = None
 
 
 def open_store(path: Path) -> Store:

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.driver import run_at_once
 from twin.store.prepared import Prepared, given
-from twin.store.tables import inbox
+from twin.store.tables import inbox, microseconds
 
 WAITING = Prepared(
     select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts)
@@ -22,6 +22,11 @@ WAITING = Prepared(
     .limit(given("count"))
 )
 FINISH = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(done_at=given("done_at"), payload=""))
+KEEP = "INSERT INTO inbox (update_id, payload, received_at, attempts) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING"
+_KINDS = ("business_message", "edited_business_message", "deleted_business_messages")
+_DIALOG = func.coalesce(*(func.json_extract(inbox.c.payload, f"$.{kind}.chat.id") for kind in _KINDS))
+# Telegram names the kind right behind the update's id, so the rest need not be looked through.
+UNHEEDED = Prepared(select(_DIALOG).where(inbox.c.done_at.is_(None), func.substr(inbox.c.payload, 1, 80).like("%business%")))
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,11 @@ class Received:
 
 async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]], at: datetime) -> int:
     """Keep updates; one that is there already (delivered twice) changes nothing. Returns how many were new."""
-    rows = [
-        {"update_id": u["update_id"], "payload": json.dumps(u, ensure_ascii=False, separators=(",", ":")), "received_at": at}
-        for u in updates
-    ]
-    if not rows:
-        return 0
-    return (await connection.execute(insert(inbox).on_conflict_do_nothing(), rows)).rowcount
+    kept_at, new = microseconds(at), 0
+    for one in updates:
+        payload = json.dumps(one, ensure_ascii=False, separators=(",", ":"))
+        new += run_at_once(connection, KEEP, (one["update_id"], payload, kept_at)).rowcount
+    return new
 
 
 async def first(connection: AsyncConnection) -> Received | None:
@@ -54,11 +57,7 @@ async def waiting(connection: AsyncConnection, *, limit: int) -> list[Received]:
 
 async def unheeded(connection: AsyncConnection) -> set[int] | None:
     """The dialogs of the owner's account with something in the inbox that is not handled yet; None: it may concern all of them."""
-    kinds = ("business_message", "edited_business_message", "deleted_business_messages")
-    dialog = func.coalesce(*(func.json_extract(inbox.c.payload, f"$.{kind}.chat.id") for kind in kinds))
-    # Telegram names the kind right behind the update's id, so the rest need not be looked through.
-    waiting = inbox.c.done_at.is_(None), func.substr(inbox.c.payload, 1, 80).like("%business%")
-    found = set((await connection.execute(select(dialog).where(*waiting))).scalars())
+    found = {row[0] for row in await UNHEEDED.rows(connection)}
     return None if None in found else found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.driver import run_at_once
 from twin.store.prepared import Prepared, given
 from twin.store.tables import messages, microseconds, outbox
 from twin.turns import Message
@@ -20,11 +21,8 @@ PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
 
 
-ONE = Prepared(
-    select(*COLUMNS).where(
-        messages.c.channel == given("channel"), messages.c.dialog_id == given("dialog_id"), messages.c.message_id == given("message_id")
-    )
-)
+_HERE = messages.c.channel == given("channel"), messages.c.dialog_id == given("dialog_id"), messages.c.message_id == given("message_id")
+ONE = Prepared(select(*COLUMNS).where(*_HERE))
 HISTORY = Prepared(
     select(*COLUMNS)
     .where(messages.c.dialog_id == given("which"), messages.c.deleted_at.is_(None))
@@ -42,6 +40,7 @@ NEWEST_ID = Prepared(
     .order_by(messages.c.message_id.desc())  # the key's own order: one row is read, where max() would read the chat
     .limit(1)
 )
+DISOWN = Prepared(update(messages).where(*_HERE, messages.c.source == "collected").values(source="twin"))
 
 
 async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces: str | None = None) -> int:
@@ -64,7 +63,7 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
         some = values[start : start + ROWS_A_STATEMENT]
         statement = f"{INSERT}{', '.join([PLACES] * len(some))} ON CONFLICT DO NOTHING"
         # The driver counts inserted rows; asking the table would cost a scan per batch.
-        new += (await connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))).rowcount
+        new += run_at_once(connection, statement, tuple(chain.from_iterable(some))).rowcount
     if new < len(values):
         await connection.execute(
             update(messages)
@@ -84,6 +83,25 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
         )
         await _adopt(connection, [{"of": row[0], "in": row[1], "id": row[2], "new": row[10]} for row in values if row[10] != "business"])
     return new
+
+
+async def add(connection: AsyncConnection, message: Message) -> bool:
+    """Keep one message. False, and nothing changed, if it is there already."""
+    m = message
+    values = (
+        m.channel,
+        m.dialog_id,
+        m.message_id,
+        m.out,
+        microseconds(m.sent_at),
+        m.text,
+        m.kind,
+        m.reply_to_id,
+        m.forwarded,
+        m.via_bot,
+        m.source,
+    )
+    return run_at_once(connection, f"{INSERT}{PLACES} ON CONFLICT DO NOTHING", values).rowcount == 1
 
 
 async def _adopt(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
@@ -109,8 +127,7 @@ async def edit(
 
 async def disown(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> None:
     """A collection that ran beside a send took it for the owner's: it is the twin's, and is not learned from."""
-    statement = update(messages).where(*_is(channel, dialog_id, message_id), messages.c.source == "collected")
-    await connection.execute(statement.values(source="twin"))
+    await DISOWN.run(connection, channel=channel, dialog_id=dialog_id, message_id=message_id)
 
 
 async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int, message_ids: Sequence[int], at: datetime) -> None:

@@ -8,7 +8,10 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store.prepared import Prepared
 from twin.store.tables import notices
+
+UNTOLD = Prepared(select(notices.c.id, notices.c.text, notices.c.outbox_id).where(notices.c.told_at.is_(None)).order_by(notices.c.id))
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,7 @@ async def add(connection: AsyncConnection, text: str, at: datetime, *, outbox_id
 
 
 async def untold(connection: AsyncConnection) -> list[Notice]:
-    query = select(notices.c.id, notices.c.text, notices.c.outbox_id).where(notices.c.told_at.is_(None)).order_by(notices.c.id)
-    return [Notice(*row) for row in await connection.execute(query)]
+    return [Notice(*row) for row in await UNTOLD.rows(connection)]
 
 
 async def mark_told(connection: AsyncConnection, notice_id: int, at: datetime) -> None:

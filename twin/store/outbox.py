@@ -11,6 +11,7 @@ one is retracted when it turns out to have arrived. `way` of a waiting bubble is
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, Protocol
 
-from sqlalchemy import Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ColumnElement
 
 from twin.store.drafts import Draft
 from twin.store.prepared import Prepared, given
@@ -29,6 +29,7 @@ from twin.store.tables import outbox
 State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
 Way = Literal["bot", "business", "session"]
 UNSETTLED: tuple[State, ...] = ("waiting", "sending", "unheard", "uncertain")  # nothing of the same chat passes one of these
+OPEN: tuple[State, ...] = (*UNSETTLED, "retracting")  # there is something to do about it, now or later
 FINAL: tuple[State, ...] = ("sent", "failed", "cancelled", "retracted")
 
 
@@ -57,6 +58,50 @@ _NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random
 ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
 OF_DRAFT = Prepared(select(*COLUMNS).where(outbox.c.draft_id == given("which")).order_by(outbox.c.position))
+_HERE = outbox.c.channel == given("channel"), outbox.c.dialog_id == given("dialog_id")
+RECORDED = Prepared(select(outbox.c.id).where(*_HERE, outbox.c.sent_message_id == given("message_id")).limit(1))
+_TRIED_BEFORE = (outbox.c.state == "waiting") & (outbox.c.way == "session") & outbox.c.tried_at.is_not(None)
+IN_DOUBT = Prepared(
+    select(*COLUMNS).where(*_HERE, outbox.c.state.in_(("sending", "unheard", "uncertain")) | _TRIED_BEFORE).order_by(outbox.c.id)
+)
+OPEN_KINDS = Prepared(select(outbox.c.channel, outbox.c.state).distinct().where(outbox.c.state.in_(OPEN)))
+FAIL_REST = Prepared(
+    update(outbox)
+    .where(outbox.c.draft_id == given("in_draft"), outbox.c.position > given("after"), outbox.c.state == "waiting")
+    .values(state="failed", error=given("error"))
+)
+
+
+def _heads() -> Select[Any]:
+    """What waits, and has nothing unsettled of its dialog before it."""
+    firsts = select(func.min(outbox.c.id)).where(outbox.c.state.in_(UNSETTLED)).group_by(outbox.c.channel, outbox.c.dialog_id)
+    return select(*COLUMNS).where(outbox.c.state == "waiting", outbox.c.id.in_(firsts))
+
+
+_WANTED = or_(given("only").is_(None), outbox.c.dialog_id == given("only"))
+_HELD = select(func.json_each(given("held")).table_valued("value").c.value)
+_FREE = or_(outbox.c.channel != "account", and_(given("all_held") == 0, outbox.c.dialog_id.not_in(_HELD)))
+_MAY_GO = or_(outbox.c.not_before_at.is_(None), outbox.c.not_before_at <= given("now"))
+_BEGINS = func.coalesce(outbox.c.typing_at, outbox.c.not_before_at)
+# NULL sorts first in SQLite: what need not wait goes before what must.
+FIRST = Prepared(_heads().order_by(outbox.c.not_before_at, outbox.c.id).limit(1))
+READY = Prepared(_heads().where(_WANTED, _FREE, _MAY_GO).order_by(outbox.c.not_before_at, outbox.c.id).limit(given("count")))
+LATER = Prepared(_heads().where(outbox.c.not_before_at > given("now")).order_by(_BEGINS, outbox.c.id).limit(given("count")))
+
+
+@cache
+def _in_state(*states: State) -> Prepared:
+    return Prepared(select(*COLUMNS).where(outbox.c.state.in_(states)).order_by(outbox.c.id))
+
+
+@cache
+def _of_dialog(*states: State) -> Prepared:
+    return Prepared(select(*COLUMNS).where(*_HERE, outbox.c.state.in_(states)).order_by(outbox.c.id))
+
+
+@cache
+def _change(*names: str) -> Prepared:
+    return Prepared(update(outbox).where(outbox.c.id == given("in_id")).values({name: given(name) for name in names}))
 
 
 @cache
@@ -99,8 +144,7 @@ async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
 
 
 async def in_state(connection: AsyncConnection, *states: State) -> list[Bubble]:
-    rows = await connection.execute(select(*COLUMNS).where(outbox.c.state.in_(states)).order_by(outbox.c.id))
-    return [_bubble(row) for row in rows]
+    return [Bubble(*row) for row in await _in_state(*states).rows(connection)]
 
 
 async def first(connection: AsyncConnection) -> Bubble | None:
@@ -109,30 +153,23 @@ async def first(connection: AsyncConnection) -> Bubble | None:
     Order within a chat is kept: nothing passes an earlier bubble of its dialog that has not settled, so a chat with an
     uncertain bubble stands still until the owner has answered.
     """
-    # NULL sorts first in SQLite: what need not wait goes before what must.
-    query = _heads().order_by(outbox.c.not_before_at, outbox.c.id).limit(1)
-    row = (await connection.execute(query)).one_or_none()
-    return _bubble(row) if row else None
+    row = await FIRST.first(connection)
+    return Bubble(*row) if row else None
 
 
 async def is_recorded(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
     """Whether this message is a send of ours whose outcome is known."""
-    here = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.sent_message_id == message_id
-    return (await connection.execute(select(outbox.c.id).where(*here).limit(1))).first() is not None
+    return await RECORDED.first(connection, channel=channel, dialog_id=dialog_id, message_id=message_id) is not None
 
 
 async def in_doubt(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Bubble]:
     """What was tried here and may have arrived, oldest first. A session's send waits for its next try while nobody knows."""
-    tried_before = (outbox.c.state == "waiting") & (outbox.c.way == "session") & outbox.c.tried_at.is_not(None)
-    here = outbox.c.channel == channel, outbox.c.dialog_id == dialog_id
-    unknown = outbox.c.state.in_(("sending", "unheard", "uncertain")) | tried_before
-    return [_bubble(row) for row in await connection.execute(select(*COLUMNS).where(*here, unknown).order_by(outbox.c.id))]
+    return [Bubble(*row) for row in await IN_DOUBT.rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
-async def is_any_open(connection: AsyncConnection) -> bool:
-    """Whether there is anything to do at all, now or later."""
-    query = select(outbox.c.id).where(outbox.c.state.in_((*UNSETTLED, "retracting"))).limit(1)
-    return (await connection.execute(query)).first() is not None
+async def open_kinds(connection: AsyncConnection) -> set[tuple[str, State]]:
+    """The channels and states of all about which there is something to do, now or later."""
+    return {(row[0], row[1]) for row in await OPEN_KINDS.rows(connection)}
 
 
 async def ready(
@@ -140,22 +177,13 @@ async def ready(
 ) -> list[Bubble]:
     """The next bubble of each dialog, if its time has come. The account's dialogs `held` are passed over (None: all of them);
     `only` names one dialog."""
-    query = _heads().where(or_(outbox.c.not_before_at.is_(None), outbox.c.not_before_at <= now))
-    if held is None:
-        query = query.where(outbox.c.channel != "account")
-    elif held:
-        query = query.where(~and_(outbox.c.channel == "account", outbox.c.dialog_id.in_(held)))
-    if only is not None:
-        query = query.where(outbox.c.dialog_id == only)
-    rows = await connection.execute(query.order_by(outbox.c.not_before_at, outbox.c.id).limit(limit))
-    return [_bubble(row) for row in rows]
+    free = {"held": json.dumps(list(held or ())), "all_held": held is None}
+    return [Bubble(*row) for row in await READY.rows(connection, now=now, count=limit, only=only, **free)]
 
 
 async def later(connection: AsyncConnection, now: datetime, *, limit: int) -> list[Bubble]:
     """The next bubble of each dialog whose time has not come, in the order in which something begins for them."""
-    query = _heads().where(outbox.c.not_before_at > now)
-    begins = func.coalesce(outbox.c.typing_at, outbox.c.not_before_at)
-    return [_bubble(row) for row in await connection.execute(query.order_by(begins, outbox.c.id).limit(limit))]
+    return [Bubble(*row) for row in await LATER.rows(connection, now=now, count=limit)]
 
 
 async def tried_by_session(connection: AsyncConnection) -> set[int]:
@@ -164,14 +192,13 @@ async def tried_by_session(connection: AsyncConnection) -> set[int]:
     return set((await connection.execute(select(outbox.c.id).where(*here))).scalars())
 
 
-async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Collection[State]) -> list[Bubble]:
-    query = select(*COLUMNS).where(outbox.c.channel == channel, outbox.c.dialog_id == dialog_id, outbox.c.state.in_(states))
-    return [_bubble(row) for row in await connection.execute(query.order_by(outbox.c.id))]
+async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Sequence[State]) -> list[Bubble]:
+    return [Bubble(*row) for row in await _of_dialog(*states).rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
     """Set columns, the state left as it is."""
-    await connection.execute(update(outbox).where(outbox.c.id == bubble_id).values(values))
+    await _change(*sorted(values)).run(connection, in_id=bubble_id, **values)
 
 
 async def move(connection: AsyncConnection, bubble: Bubble, state: State, **values: Any) -> bool:
@@ -180,23 +207,9 @@ async def move(connection: AsyncConnection, bubble: Bubble, state: State, **valu
 
 
 async def fail_rest(connection: AsyncConnection, bubble: Bubble, error: str) -> None:
-    await connection.execute(update(outbox).where(*_rest(bubble)).values(state="failed", error=error))
+    await FAIL_REST.run(connection, in_draft=bubble.draft_id, after=bubble.position, error=error)
 
 
 async def counts(connection: AsyncConnection) -> dict[str, int]:
     rows = await connection.execute(select(outbox.c.state, func.count()).group_by(outbox.c.state))
     return {row[0]: row[1] for row in rows}
-
-
-def _heads() -> Select[Any]:
-    """What waits, and has nothing unsettled of its dialog before it."""
-    firsts = select(func.min(outbox.c.id)).where(outbox.c.state.in_(UNSETTLED)).group_by(outbox.c.channel, outbox.c.dialog_id)
-    return select(*COLUMNS).where(outbox.c.state == "waiting", outbox.c.id.in_(firsts))
-
-
-def _rest(bubble: Bubble) -> tuple[ColumnElement[bool], ...]:
-    return outbox.c.draft_id == bubble.draft_id, outbox.c.position > bubble.position, outbox.c.state == "waiting"
-
-
-def _bubble(row: Row[Any]) -> Bubble:
-    return Bubble(*tuple[Any, ...](row))

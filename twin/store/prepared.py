@@ -22,7 +22,7 @@ _DIALECT = SQLiteDialect_pysqlite(paramstyle="qmark")
 
 
 def given(name: str) -> BindParameter[Any]:
-    """A value that comes with each run. Not the name of a column that the statement sets."""
+    """A value that comes with each run. Not the name of a column that the statement sets; a fixed NULL is `null()`."""
     return bindparam(name, required=False)
 
 

@@ -163,6 +163,10 @@ drafts = Table(
     Column("flags", JSON, nullable=False, server_default="[]"),  # why it waits for the owner although the contact is on auto
     Column("wish", String(8)),  # what the variant asked for should be: another | shorter | warmer
     Column("undo_until", UtcDateTime),  # until then an automatic answer can be taken back
+    Index("ix_drafts_author_created_at", "author", "created_at"),
+    Index("ix_drafts_card_message_id", "card_message_id"),
+    Index("ix_drafts_undo_until", "undo_until", sqlite_where=Column("undo_until").is_not(None)),
+    Index("ix_drafts_unshown", "id", sqlite_where=Column("shown_revision") < Column("revision")),
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
 )
 
@@ -212,6 +216,7 @@ outbox = Table(
     Column("typing_at", UtcDateTime),  # "typing..." is shown from then until it goes
     Index("ux_outbox_draft_id_position", "draft_id", "position", unique=True),
     Index("ix_outbox_state", "state"),
+    Index("ix_outbox_dialog_id_channel_state", "dialog_id", "channel", "state"),
     CheckConstraint(f"state IN {OUTBOX_STATES}", name="state"),
 )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from twin.cli import children, stages
+from twin.cli import children, loop, stages
 from twin.cli.account import live_accounts
 from twin.cli.folder import is_training, open_folder, utc_now
 from twin.cli.following import Follower
@@ -50,7 +50,7 @@ def run(ready_file: ReadyFile = None, data: Data = None, as_json: Json = False, 
         if ready_file:
             write_private(ready_file, json.dumps({"bot": username, "pid": os.getpid()}).encode())
 
-    asyncio.run(_run(settings, base, on_ready))
+    loop.run(_run(settings, base, on_ready))
 
 
 async def _run(settings: Settings, base: Path, on_ready: Any) -> None:
