@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import naive
 import structlog
 from bot_scene import make_settings
 
@@ -67,5 +68,6 @@ async def main(data: Path, api_url: str) -> None:
 
 
 if __name__ == "__main__":
+    naive.apply()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

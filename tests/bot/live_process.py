@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+import naive
 import structlog
 from bot_process import UniqueEngine, say
 from live_scene import live_settings
@@ -36,6 +37,7 @@ async def main(data: Path, api_url: str, server: str, pem: Path) -> None:
 
 
 if __name__ == "__main__":
+    naive.apply()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])))

@@ -7,15 +7,14 @@ what was taken back is gone. KILLS_IN_TESTS=200 runs it longer.
 import asyncio
 import os
 import random
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from bot_scene import OWNER, Scene, labels, opened
-from kill_scene import alive, is_behind, live_and_die
+from kill_scene import Program, alive, drain, is_behind, live_and_die
 
-from sandbox.world import Account, Event, Sent
+from sandbox.world import Account, Event, Message, Sent
 from twin.store.tables import dialogs
 
 KILLS = int(os.environ.get("KILLS_IN_TESTS", "15"))
@@ -64,7 +63,7 @@ class Load:
                 for _ in range(self.chance.choice((1, 1, 2))):
                     self.scene.tap(card, label)
 
-    def settle(self, question) -> None:  # type: ignore[no-untyped-def]
+    def settle(self, question: Message) -> None:
         words = question.text.split("\n\n")[-1]
         there = any(words in self.scene.chat(contact) for contact in CONTACTS)
         self.scene.tap(question, "It arrived" if there else "Send again")
@@ -81,43 +80,41 @@ def counts(event: Event) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(180 + 40 * KILLS)
 async def test_kills_while_answering_as_the_owner(tmp_path: Path) -> None:
+    await _play(tmp_path, KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_bot_that_sends_again_on_a_guess_fails_here(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="doubled"):
+        await _play(tmp_path, 4, "resend")
+
+
+async def _play(path: Path, kills: int, variant: str = "") -> None:
     chance = random.Random(11)
-    async with opened(tmp_path, started=False) as scene:
+    async with opened(path, started=False) as scene:
         for contact in CONTACTS:
             scene.world.add_account(Account(contact, f"Contact {contact}"))
         async with scene.store.begin() as connection:
             rows = [{"dialog_id": c, "name": f"Contact {c}", "mode": "auto" if c in ON_AUTO else None} for c in CONTACTS]
             await connection.execute(dialogs.insert(), rows)
         scene.connects()
+        program = Program("bot_process.py", (str(path), scene.api.base_url), variant)
         load = Load(scene, chance)
         loading = asyncio.create_task(load.run())
-        for _ in range(KILLS):
+        for _ in range(kills):
+            if variant:  # a few kills must do
+                scene.fail("sendMessage", "drop_after", skip=1)
             if chance.random() < 0.5:
                 scene.fail("sendMessage", chance.choice(FAULTS), 1, skip=chance.randrange(8))
             delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
-            await live_and_die(scene, tmp_path, counts, acts=chance.randint(1, 6), delay=delay)
+            await live_and_die(scene, program, counts, acts=chance.randint(4 if variant else 1, 6), delay=delay)
         loading.cancel()
         await asyncio.wait({loading})
         scene.faults.clear()
-        async with alive(scene, tmp_path):
-            await _drain(scene, load)
+        async with alive(program):
+            await drain(scene, load.settle, scene.is_idle)
         await _compare(scene)
-
-
-async def _drain(scene: Scene, load: Load) -> None:
-    """Until the owner has nothing left to tap on and the bot nothing to do."""
-    deadline = time.monotonic() + 120
-    while True:
-        assert time.monotonic() < deadline, "it did not come to rest"
-        left = [card for card in scene.from_bot(OWNER) if set(labels(card)) & {"Send", "It arrived"}]
-        if not left and await scene.is_idle():
-            return
-        for card in left:
-            if "It arrived" in labels(card):
-                load.settle(card)
-            else:
-                scene.tap(card, "Send")
-        await asyncio.sleep(0.3)
 
 
 async def _compare(scene: Scene) -> None:

@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
-import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from bot_scene import OWNER, labels
+from kill_scene import Program, alive, drain, live_and_die
 from live_scene import LiveScene, live
 
 from sandbox.world import Account, Event, Message, Sent
 
 KILLS = max(5, int(os.environ.get("KILLS_IN_TESTS", "10")) // 4)
 CONTACTS = tuple(range(301, 307))
-PROCESS = Path(__file__).with_name("live_process.py")
 FAULTS = (("drop_before", None), ("drop_after", None), ("flood", 1), ("error", [500, "INTERNAL"]))
 
 
@@ -62,72 +58,55 @@ class Load:
                 self.scene.tap(card, "Send")
 
 
-@asynccontextmanager
-async def _alive(scene: LiveScene, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A bot in a process of its own, from the moment when it polls."""
-    paths = os.pathsep.join((str(PROCESS.parent), str(PROCESS.parent.parent.parent)))
-    telegram = scene.settings.telegram
-    arguments = [str(folder), scene.api.base_url, str(telegram.server), str(telegram.server_key)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROCESS), *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
-    )
-    try:
-        assert process.stdout
-        assert await asyncio.wait_for(process.stdout.readline(), 120) == b"READY\n"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 def _is_sent(event: Event) -> bool:
     return isinstance(event, Sent) and event.message.sender_id == OWNER and event.message.random_id is not None
-
-
-async def _live_and_die(scene: LiveScene, folder: Path, *, sends: int, delay: float) -> None:
-    loop = asyncio.get_running_loop()
-    async with _alive(scene, folder) as process:
-        left = sends
-
-        def hear(event: Event) -> None:
-            nonlocal left
-            if _is_sent(event):
-                left -= 1
-                if left == 0:
-                    loop.call_later(delay, process.kill) if delay else process.kill()
-
-        unsubscribe = scene.world.subscribe(hear)
-        try:
-            assert await asyncio.wait_for(process.wait(), 90) == -signal.SIGKILL, "it died by itself"
-        finally:
-            unsubscribe()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(150 + 30 * KILLS)
 async def test_kills_of_a_live_session_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
+    await _play(tmp_path, KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_session_that_draws_a_new_random_id_for_each_try_fails_here(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="doubled"):
+        await _play(tmp_path, 4, "fresh_ids")
+
+
+async def _play(path: Path, kills: int, variant: str = "") -> None:
     chance = random.Random(11)
-    async with live(tmp_path, started=False) as scene:
+    async with live(path, started=False) as scene:
         for contact in CONTACTS:
             scene.world.add_account(Account(contact, f"Contact {contact}"))
-        async with _alive(scene, tmp_path):  # the first start: what was before is left alone
+        telegram = scene.settings.telegram
+        arguments = str(path), scene.api.base_url, str(telegram.server), str(telegram.server_key)
+        program = Program("live_process.py", arguments, variant)
+        async with alive(program):  # the first start: what was before is left alone
             await scene.connected()
         load = Load(scene, chance)
         loading = asyncio.create_task(load.run())
-        for _ in range(KILLS):
+        for _ in range(kills):
             scene.server.duplicate_random_id = chance.choice(("answer", "error"))
+            if variant:  # a few kills must do
+                scene.fail("SendMessage", "drop_after", skip=1)
             for method in ("SendMessage", "GetDifference"):
                 if chance.random() < 0.5:
                     action, arg = chance.choice(FAULTS)
                     scene.fail(method, action, arg, skip=chance.randrange(6))
-            await _live_and_die(scene, tmp_path, sends=chance.randint(1, 5), delay=chance.choice((0, 0, chance.uniform(0, 0.1))))
+            delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
+            await live_and_die(scene, program, _is_sent, acts=chance.randint(3 if variant else 1, 5), delay=delay)
         loading.cancel()
         await asyncio.wait({loading})
         scene.faults.clear()
-        async with _alive(scene, tmp_path):
-            await _drain(scene)
-        await _compare(scene)
+
+        async def is_idle() -> bool:
+            return await scene.is_current() and await scene.is_idle()
+
+        async with alive(program):
+            await drain(scene, partial(settle, scene), is_idle)
+        await _compare(scene, kills)
 
 
 def settle(scene: LiveScene, question: Message) -> None:
@@ -137,29 +116,13 @@ def settle(scene: LiveScene, question: Message) -> None:
     scene.tap(question, "It arrived" if there else "Send again")
 
 
-async def _drain(scene: LiveScene) -> None:
-    """Until the owner has nothing left to tap on and the bot nothing to do."""
-    deadline = time.monotonic() + 90
-    while True:
-        assert time.monotonic() < deadline, "it did not come to rest"
-        left = [card for card in scene.from_bot(OWNER) if {"Send", "It arrived"} & set(labels(card))]
-        if not left and await scene.is_current() and await scene.is_idle():
-            return
-        for card in left:
-            if "Send" in labels(card):
-                scene.tap(card, "Send")
-            else:
-                settle(scene, card)
-        await asyncio.sleep(0.3)
-
-
-async def _compare(scene: LiveScene) -> None:
+async def _compare(scene: LiveScene, kills: int) -> None:
     bubbles, decisions = await scene.rows("outbox"), await scene.rows("decisions")
     history: dict[int, list[Message]] = {contact: scene.world.history(OWNER, contact) for contact in CONTACTS}
     by_twin = {contact: [m for m in told if m.random_id is not None] for contact, told in history.items()}
     delivered = Counter(m.text for told in by_twin.values() for m in told)
     sent = [b for b in bubbles if b["state"] == "sent"]
-    assert len(sent) > KILLS, "it hardly worked"
+    assert len(sent) > kills, "it hardly worked"
     assert delivered == Counter(b["text"] for b in sent), "lost, doubled or unapproved"
     assert {b["draft_id"] for b in sent} <= {d["draft_id"] for d in decisions if d["action"] == "send"}
     assert {b["state"] for b in bubbles} <= {"sent", "cancelled", "failed"}

@@ -1,0 +1,80 @@
+"""What a simpler bot would do, by name: each of these loses or doubles something, and the kill tests must see it.
+
+A bot in a process of its own is told by the environment: NAIVE=resend.
+"""
+
+import os
+import secrets
+from dataclasses import replace
+from typing import Any
+
+VARIABLE = "NAIVE"
+
+
+def apply() -> None:
+    name = os.environ.get(VARIABLE)
+    if name:
+        VARIANTS[name]()
+
+
+def _resend() -> None:
+    """Tries again whenever it has no answer, and knows no other way to tell whether a message went."""
+    from twin import sending
+    from twin.store import outbox
+
+    async def doubt(connection: Any, bubble: Any, settings: Any, now: Any, **_: Any) -> None:
+        await outbox.move(connection, bubble, "waiting", not_before_at=now)
+
+    sending.doubt = doubt  # type: ignore[assignment]
+    _blind()
+
+
+def _blind() -> None:
+    """Sees its own messages in the chat, and draws nothing from it."""
+    from twin import sending
+
+    async def turned_up(*_: Any, **__: Any) -> None: ...
+
+    sending.turned_up = turned_up
+
+
+def _forgetful() -> None:
+    """Acknowledges an update first, as aiogram's own loop does, and keeps it when there is time."""
+    from twin.store import inbox
+
+    keep = inbox.keep
+    later: list[Any] = []
+
+    async def keep_later(connection: Any, updates: Any, at: Any) -> int:
+        now, later[:] = list(later), list(updates)
+        return await keep(connection, now, at)
+
+    inbox.keep = keep_later
+
+
+def _fresh_ids() -> None:
+    """A new random_id for each try, and no look at what has happened meanwhile."""
+    from telethon.tl.functions.messages import SendMessageRequest
+
+    from bot.ways import NotSent
+    from bot.ways.session import SessionWay
+
+    async def send(self: Any, bubble: Any) -> Any:
+        again = replace(bubble, random_id=secrets.randbits(63))
+        try:
+            peer = await self._live.peer(bubble.dialog_id)
+        except Exception as exc:
+            raise NotSent(_unknown(), "no peer", seconds=0.1) from exc
+        return await self._request(again, SendMessageRequest(peer, bubble.text, random_id=again.random_id))
+
+    SessionWay.send = send  # type: ignore[method-assign]
+    _blind()
+
+
+def _unknown() -> Any:
+    from bot.telegram import Outcome
+
+    return Outcome.UNKNOWN
+
+
+VARIANTS = {"resend": _resend, "forgetful": _forgetful, "fresh_ids": _fresh_ids}
