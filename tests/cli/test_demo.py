@@ -39,6 +39,8 @@ def test_the_script_ends_with_the_approved_reply_in_the_contacts_history(scripte
     _, _, document, err = scripted
     assert document["ok"]
     assert "".join(document["sent"]) in document["drafts"][-1].replace("\n", "")
+    assert document["own_chats"]["auto"] in ("taken back", "held back")
+    assert document["own_chats"] | {"auto": ""} == {"approve": True, "auto": "", "takeover": True}
     assert (document["owner"], document["engine"], document["messages"]) == (1, "local", 360)
     for figures in document["holdout"].values():
         assert {"loss", "context_choice", "distinct"} <= set(figures)

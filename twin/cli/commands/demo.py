@@ -19,6 +19,7 @@ from twin.cli import children, stages
 from twin.cli.commands.evaluate import figures_table
 from twin.cli.demo import sandbox as sandboxes
 from twin.cli.demo import story
+from twin.cli.demo.own_chats import OwnChats
 from twin.cli.demo.setting import isolate, prepare_folder, settings_for
 from twin.cli.demo.steps import Steps
 from twin.cli.folder import training, transact, utc_now
@@ -148,6 +149,8 @@ class Demo:
         began_at = time.monotonic()
         self.screen.say(Text.assemble(("Playing the story", "bold"), f": “{story.OPENING}”"))
         told = story.tell(self.sandbox, self.settings)
+        self.screen.say(Text.assemble(("Going on in the owner's own chats", "bold"), ": approve, auto and undo, takeover"))
+        chats = OwnChats(self.sandbox, self.settings).play()
         took = [*self.steps.took, {"name": "story", "seconds": round(time.monotonic() - began_at, 1)}]
         return {
             "owner": owner,
@@ -155,9 +158,10 @@ class Demo:
             **self.document,
             "drafts": told.drafts,
             "sent": told.sent,
+            "own_chats": chats,
             "steps": took,
             "data": str(self.folder),
-            "ok": told.ok,
+            "ok": told.ok and chats["approve"] and chats["takeover"],
         }
 
     def show(self, browser: bool) -> None:
