@@ -6,6 +6,7 @@ from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 
 from twin.store.drafts import Draft
+from twin.store.outbox import Bubble
 
 Row = list[InlineKeyboardButton]
 
@@ -19,9 +20,10 @@ class Tap(CallbackData, prefix="d"):
 
 
 class DoubtTap(CallbackData, prefix="o"):
-    """The owner's word on a bubble of unknown outcome."""
+    """The owner's word on a bubble of unknown outcome. `tried`: the try that was asked about (`Bubble.try_number`)."""
 
     outbox_id: int
+    tried: int
     arrived: bool
 
 
@@ -65,10 +67,10 @@ def automatic(draft: Draft, *, may_undo: bool, is_auto: bool, is_silent: bool) -
     return InlineKeyboardMarkup(inline_keyboard=rows) if rows else None
 
 
-def doubt_keyboard(outbox_id: int) -> InlineKeyboardMarkup:
+def doubt_keyboard(bubble: Bubble) -> InlineKeyboardMarkup:
     row = [
-        InlineKeyboardButton(text="Send again", callback_data=DoubtTap(outbox_id=outbox_id, arrived=False).pack()),
-        InlineKeyboardButton(text="It arrived", callback_data=DoubtTap(outbox_id=outbox_id, arrived=True).pack()),
+        InlineKeyboardButton(text=text, callback_data=DoubtTap(outbox_id=bubble.id, tried=bubble.try_number, arrived=arrived).pack())
+        for text, arrived in (("Send again", False), ("It arrived", True))
     ]
     return InlineKeyboardMarkup(inline_keyboard=[row])
 

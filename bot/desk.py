@@ -139,9 +139,12 @@ def _is_quiet(twin: Twin) -> bool:
 
 
 async def _tell(twin: Twin, bot: Bot, notice: Notice) -> None:
-    keyboard = doubt_keyboard(notice.outbox_id) if notice.outbox_id is not None else None
+    async with twin.store.connect() as connection:
+        doubted = await outbox.get(connection, notice.outbox_id) if notice.outbox_id is not None else None
+    keyboard = doubt_keyboard(doubted) if doubted else None
     try:
-        await bot.send_message(twin.owner_id, cut(notice.text, MAX_TEXT), reply_markup=keyboard, disable_notification=_is_quiet(twin))
+        if doubted is None or doubted.state == "uncertain":  # else it has been settled, and there is nothing to ask any more
+            await bot.send_message(twin.owner_id, cut(notice.text, MAX_TEXT), reply_markup=keyboard, disable_notification=_is_quiet(twin))
     except TelegramBadRequest as exc:
         if "chat not found" in exc.message:
             raise

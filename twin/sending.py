@@ -133,10 +133,13 @@ async def recover(connection: AsyncConnection, settings: Settings, now: datetime
     return len(interrupted)
 
 
-async def answer_doubt(connection: AsyncConnection, bubble_id: int, *, it_arrived: bool, settings: Settings, now: datetime) -> bool:
-    """The owner's word on an uncertain bubble. False if it is no longer in doubt."""
+async def answer_doubt(
+    connection: AsyncConnection, bubble_id: int, tried: int, *, it_arrived: bool, settings: Settings, now: datetime
+) -> bool:
+    """The owner's word on an uncertain bubble. False if it is no longer in doubt, or in doubt anew: what he saw before `tried` was
+    followed by another try says nothing about that one."""
     bubble = await outbox.get(connection, bubble_id)
-    if bubble is None or bubble.state != "uncertain":
+    if bubble is None or bubble.state != "uncertain" or bubble.try_number != tried:
         return False
     if it_arrived:
         await arrived(connection, bubble, message_id=None, sent_at=bubble.tried_at or now, settings=settings, now=now)

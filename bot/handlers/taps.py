@@ -59,8 +59,9 @@ async def _ask(callback: CallbackQuery, action: str, bot: Bot, twin: Twin, draft
 
 async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin) -> None:
     async with twin.store.begin() as connection:
+        tap = callback_data
         settled = await sending.answer_doubt(
-            connection, callback_data.outbox_id, it_arrived=callback_data.arrived, settings=twin.settings, now=utc_now()
+            connection, tap.outbox_id, tap.tried, it_arrived=tap.arrived, settings=twin.settings, now=utc_now()
         )
     log.info("doubt.answered", outbox_id=callback_data.outbox_id, arrived=callback_data.arrived, settled=settled)
     done = "Good." if callback_data.arrived else "On its way again."

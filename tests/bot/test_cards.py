@@ -132,12 +132,12 @@ def test_callback_data_fits_64_bytes_at_its_longest() -> None:
     longest = 2**53
     packed = [
         Tap(action="another", draft_id=longest, variant=9).pack(),
-        DoubtTap(outbox_id=longest, arrived=True).pack(),
+        DoubtTap(outbox_id=longest, tried=9_999_999_999_999, arrived=True).pack(),
         ModeTap(action="default", dialog_id=longest, page=999, mode="approve").pack(),
         SilenceTap(begin=False).pack(),
     ]
     assert max(len(data.encode()) for data in packed) <= 64
-    assert buttons(doubt_keyboard(1)) == ["Send again", "It arrived"]
+    assert buttons(doubt_keyboard(bubble("one", "uncertain"))) == ["Send again", "It arrived"]
 
 
 def test_lines_within_a_bubble_are_set_in() -> None:

@@ -338,15 +338,36 @@ async def test_bubbles_go_in_order_and_wait_their_pause(chat: Chat) -> None:
 
 async def test_what_was_being_sent_when_the_process_died_is_in_doubt(chat: Chat) -> None:
     (first, _) = await _approved(chat)
-    await sending.begin(chat.connection, first, chat.now)
+    begun = await sending.begin(chat.connection, first, chat.now)
+    assert begun
     assert await sending.recover(chat.connection, SETTINGS, chat.now) == 1
     (notice,) = await notices.untold(chat.connection)
     assert notice.outbox_id == first.id
     assert await outbox.first(chat.connection) is None
-    assert await sending.answer_doubt(chat.connection, first.id, it_arrived=True, settings=SETTINGS, now=chat.now)
-    assert not await sending.answer_doubt(chat.connection, first.id, it_arrived=False, settings=SETTINGS, now=chat.now)
+    said = {"settings": SETTINGS, "now": chat.now}
+    assert await sending.answer_doubt(chat.connection, first.id, begun.try_number, it_arrived=True, **said)
+    assert not await sending.answer_doubt(chat.connection, first.id, begun.try_number, it_arrived=False, **said)
     (row,) = [row for row in await chat.rows("messages") if row["out"]]
     assert row["message_id"] == -first.id
+
+
+async def test_what_the_owner_said_of_one_try_is_not_taken_for_the_next(chat: Chat) -> None:
+    """Two questions about one try, both answered "Send again": the second answer is read when the second try is in doubt itself."""
+    (first, _) = await _approved(chat)
+    said = {"it_arrived": False, "settings": SETTINGS}
+    begun = await sending.begin(chat.connection, first, chat.now)
+    assert begun
+    await sending.recover(chat.connection, SETTINGS, chat.now)
+    assert await sending.answer_doubt(chat.connection, first.id, begun.try_number, now=chat.now, **said)
+    again = await outbox.first(chat.connection)
+    assert again
+    later = chat.now + timedelta(seconds=1)
+    tried_again = await sending.begin(chat.connection, again, later)
+    assert tried_again
+    await sending.recover(chat.connection, SETTINGS, later)
+    assert not await sending.answer_doubt(chat.connection, first.id, begun.try_number, now=later, **said)
+    assert (await chat.rows("outbox"))[0]["state"] == "uncertain"
+    assert await sending.answer_doubt(chat.connection, first.id, tried_again.try_number, now=later, **said)
 
 
 async def test_a_refusal_fails_the_rest_of_the_draft_and_is_told(chat: Chat) -> None:

@@ -171,8 +171,9 @@ async def test_an_echo_settles_its_bubble_also_if_the_session_had_read_the_messa
 async def test_what_was_sent_again_at_the_owners_word_and_is_withdrawn_then_is_cancelled(chat: Chat) -> None:
     await chat.writes()
     first, _ = await chat.approved()
-    await sending.ask(chat.connection, await chat.begun(first), chat.now)
-    assert await sending.answer_doubt(chat.connection, first.id, it_arrived=False, settings=SETTINGS, now=chat.now)
+    begun = await chat.begun(first)
+    await sending.ask(chat.connection, begun, chat.now)
+    assert await sending.answer_doubt(chat.connection, first.id, begun.try_number, it_arrived=False, settings=SETTINGS, now=chat.now)
     await sending.cancel_waiting(chat.connection, "account", ADA, "taken over", chat.now)
     assert await chat.states() == ["cancelled", "cancelled"]
 

@@ -52,6 +52,11 @@ class Bubble:
     way: Way | None
     typing_at: datetime | None
 
+    @property
+    def try_number(self) -> int:
+        """Tells one try from another: milliseconds since 1970, 0 before the first."""
+        return int(self.tried_at.timestamp() * 1000) if self.tried_at else 0
+
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
 _NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id", "typing_at", "not_before_at")
