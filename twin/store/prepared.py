@@ -36,6 +36,11 @@ class Prepared:
     def _compiled(self) -> _Compiled:
         return _Compiled(self._statement)
 
+    @property
+    def sql(self) -> str:
+        """With a question mark for each value."""
+        return self._compiled.sql
+
     async def run(self, connection: AsyncConnection, **values: Any) -> int:
         """Returns how many rows it changed."""
         compiled = self._compiled

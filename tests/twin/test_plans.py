@@ -1,0 +1,33 @@
+"""What is asked for every answer finds its rows by an index: an old store must not make a new answer slow."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from twin.store import drafts, due, inbox, messages, outbox
+from twin.store.engine import migrate
+from twin.store.prepared import Prepared
+
+GROWING = ("drafts", "messages", "outbox", "inbox", "decisions")
+SELECTS = [
+    pytest.param(statement, id=f"{module.__name__.rpartition('.')[2]}.{name}")
+    for module in (drafts, due, inbox, messages, outbox)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Prepared) and statement.sql.startswith("SELECT")
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plans") / "twin.sqlite"
+    migrate(path)
+    return path
+
+
+@pytest.mark.parametrize("statement", SELECTS)
+def test_no_prepared_statement_looks_through_a_table_that_grows(store: Path, statement: Prepared) -> None:
+    with sqlite3.connect(store) as driver:
+        plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
+    assert plan
+    assert not [step for step in plan for table in GROWING if step == f"SCAN {table}"], plan
