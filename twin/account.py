@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin import modes, replies, sending, takeover
 from twin.replies import SUPERSEDED, supersede
 from twin.settings import Settings
-from twin.shadow import TAKEN_OVER
 from twin.store import dialogs, drafts, due, messages, outbox
 from twin.store.outbox import Bubble
 from twin.turns import Message
@@ -53,10 +52,7 @@ async def owner_wrote(
         return await takeover.owner_spoke(connection, message, name=name, username=username, settings=settings, now=now)
     if known.source != "collected" or known.kind == "service":
         return False
-    await takeover.withdraw(connection, CHANNEL, message.dialog_id, TAKEN_OVER, now)
-    until = min(now, message.sent_at) + timedelta(minutes=settings.bot.takeover_minutes)
-    if until > now:
-        await dialogs.silence(connection, message.dialog_id, until)
+    await takeover.take_over(connection, message, settings, now)
     return True
 
 

@@ -40,14 +40,20 @@ async def owner_spoke(
     await messages.save(connection, [message])
     if message.kind == "service":
         return False
+    await take_over(connection, message, settings, now)
+    return True
+
+
+async def take_over(connection: AsyncConnection, message: Message, settings: Settings, now: datetime) -> None:
+    """What follows from an own message that is in the store."""
     await withdraw(connection, message.channel, message.dialog_id, TAKEN_OVER, now)
+    dialog = await dialogs.get(connection, message.dialog_id)
     # An update may come late: the silence counts from when he wrote.
     until = min(now, message.sent_at) + timedelta(minutes=settings.bot.takeover_minutes)
     if until > now and (dialog is None or dialog.silent_until is None or dialog.silent_until < until):
         await dialogs.silence(connection, message.dialog_id, until)
     await shadow.compare(connection, message, now)
     await digest.seen(connection, now)
-    return True
 
 
 async def withdraw(connection: AsyncConnection, channel: str, dialog_id: int, reason: str, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """Taking over, echoes, taking back and comparing, without Telegram."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin import departures, sending, shadow, takeover
+from twin import account, departures, sending, shadow, takeover
 from twin.settings import Settings
 from twin.store import comparisons, connections, dialogs, drafts, due, messages, notices, open_store, outbox
 from twin.store.drafts import Draft
@@ -99,6 +99,18 @@ async def test_a_takeover_ends_all_that_was_about_to_be_said_and_silences_the_di
     assert await due.get(chat.connection, "account", ADA) is None
     assert (await chat.rows("dialogs"))[0]["silent_until"] == chat.now + timedelta(minutes=30)
     assert pending.id == (await chat.rows("comparisons"))[0]["draft_id"]
+
+
+async def test_an_own_message_that_the_collector_read_first_takes_over_and_is_compared(chat: Chat) -> None:
+    await chat.writes()
+    pending = await chat.draft("i am here too")
+    said = replace(chat.message("i am here", out=True), source="collected")
+    await messages.save(chat.connection, [said])
+    once = {"name": "Ada", "username": None, "settings": SETTINGS, "now": chat.now}
+    assert await account.owner_wrote(chat.connection, said, **once)  # type: ignore[arg-type]
+    assert await chat.ended() == ("expired", "taken over")
+    assert (await chat.rows("dialogs"))[0]["silent_until"] == chat.now + timedelta(minutes=30)
+    assert [row["draft_id"] for row in await chat.rows("comparisons")] == [pending.id]
 
 
 async def test_a_message_seen_twice_takes_over_once(chat: Chat) -> None:
