@@ -70,8 +70,8 @@ async def run_bot(
         raise SettingsError("The owner is not set.", mend="Set TWIN_OWNER__ID to your numeric Telegram id.")
     bells = Bells()
     retraining = Retraining(retrain, store, settings, is_training=is_training, ring=bells.nights.set)
-    twin = Twin(settings, store, generator, retraining, rollback, promote, settings.owner.id, bells)
     live = Live(accounts, store, settings, bells) if accounts else None
+    twin = Twin(settings, store, generator, retraining, rollback, promote, settings.owner.id, bells, lambda: live.state if live else None)
     bot = make_bot(settings)
     scheduler = None
     try:

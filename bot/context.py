@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from twin.generator import Generator
 from twin.settings import Settings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LAST_SECONDS = 1.2  # what a request in flight is given when the bot is stopped
 Rollback = Callable[[], Awaitable[str]]  # goes back to the adapter before; its outcome in one line; raises TwinError
+LiveState = Literal["connected", "being connected", "signed out"]
 Promote = Callable[[str], Awaitable[str]]  # makes the adapter of this name the active one, or raises TwinError
 
 
@@ -49,6 +50,7 @@ class Twin:
     promote: Promote
     owner_id: int
     bells: Bells = field(default_factory=Bells)
+    live_state: Callable[[], LiveState | None] = lambda: None  # of the live session; None: there is none
 
 
 def utc_now() -> datetime:

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiogram.utils.formatting import Bold, Italic, Text
 
+from bot.context import LiveState
 from twin.settings import Auto
 from twin.store.adapters import Adapter
 from twin.store.connections import Connection
@@ -23,7 +24,7 @@ class Reach:
     """By what the twin reaches contacts, and what holds it back. `quiet`: the quiet hours as set."""
 
     connection: Connection | None
-    live: bool
+    live: LiveState | None
     silent_since: datetime | None
     automatic: int  # answers of the last day
     auto: Auto
@@ -34,7 +35,7 @@ def _reach_lines(reach: Reach, now: datetime) -> list[tuple[str, str]]:
     if reach.connection:
         ways.append("Telegram Business" + ("" if reach.connection.may("can_reply") else " (may not reply)"))
     if reach.live:
-        ways.append("your live session")
+        ways.append("your live session" + ("" if reach.live == "connected" else f" ({reach.live})"))
     limits = reach.auto
     line = f"{reach.automatic} of {limits.per_day} today; {limits.in_a_row} in a row, {limits.per_hour} an hour for each contact"
     lines = [("Ways", ", ".join(ways)), ("By itself", line)]

@@ -76,7 +76,7 @@ async def on_status(message: Message, twin: Twin) -> None:
         now = utc_now()
         ways = Reach(
             connection=await connections.current(connection),
-            live=twin.settings.telegram.live,
+            live=twin.live_state(),
             silent_since=await silence.since(connection),
             automatic=await modes.automatic_since(connection, now - timedelta(days=1)),
             auto=twin.settings.auto,

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from bot.context import Bells, heard, utc_now
+from bot.context import Bells, LiveState, heard, utc_now
 from bot.live import Account, Accounts
 from bot.live.apply import News, Sends, StillSending, apply
 from bot.live.asking import is_lost_place, refusal
@@ -77,6 +77,10 @@ class Live:
     @property
     def is_connected(self) -> bool:
         return self._account is not None
+
+    @property
+    def state(self) -> LiveState:
+        return "signed out" if self.is_signed_out else "connected" if self.is_connected else "being connected"
 
     async def call(self, request: Any) -> Any:
         """Ask for one thing, once. A connection that gives no answer is not asked again. Raises TelegramError."""

@@ -215,9 +215,14 @@ async def test_a_lost_connection_is_opened_again(tmp_path: Path) -> None:
 
 async def test_a_session_that_telegram_has_ended_is_told_once(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
+        await scene.connected()
+        scene.says("/status")
+        assert "your live session\n" in (await scene.hear("your live session")).text
         scene.server.revoke(OWNER)
         scene.server.drop_connections()
         await scene.hear("Telegram has ended the session")
+        scene.says("/status")
+        await scene.hear("your live session (signed out)")
         calls = len(scene.server.calls)
         scene.writes("to the bot itself", sender=EVE)
         await scene.card("to the bot itself")  # the bot goes on
