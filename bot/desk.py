@@ -47,8 +47,8 @@ class Allowance:
         self._left, self._at = float(BURST), now
 
     def left(self, now: datetime) -> int:
-        self._left = min(float(BURST), self._left + (now - self._at).total_seconds() / SECONDS_A_CARD)
-        self._at = now
+        earned = max(0.0, (now - self._at).total_seconds()) / SECONDS_A_CARD  # a clock may be set back
+        self._left, self._at = min(float(BURST), self._left + earned), now
         return int(self._left)
 
     def take(self) -> None:
@@ -83,25 +83,28 @@ async def tidy(twin: Twin, bot: Bot, allowance: Allowance) -> None:
     async with twin.store.connect() as connection:
         undo_end = await drafts.next_undo_end(connection)
     if undo_end and undo_end < now:
-        await _end_undo(twin, now)
+        await _end_undo(twin, now, is_short=not allowance.left(now))
     async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
-        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id, automatic=allowance.left(now))
+        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
+        automatic = await drafts.unshown_automatic(connection, allowance.left(now), except_dialog_id=twin.owner_id)
         morning = await digest.morning_due(connection, twin.settings, now, local_zone())
     for notice in untold:
         await to_its_end(_tell(twin, bot, notice))
     for draft in stale:
-        if draft.mode == "auto" and draft.state != "pending":
-            allowance.take()
+        await to_its_end(_show(twin, bot, draft.id))
+    for draft in automatic:
+        allowance.take()
         await to_its_end(_show(twin, bot, draft.id))
     if morning:
         await to_its_end(_greet(twin, bot, morning))
 
 
-async def _end_undo(twin: Twin, now: datetime) -> None:
+async def _end_undo(twin: Twin, now: datetime, *, is_short: bool) -> None:
+    """`is_short`: more cards wait than may be shown."""
     async with twin.store.begin() as connection:
         await drafts.end_undo(connection, now)
-        passed_over = await drafts.pass_over(connection, except_dialog_id=twin.owner_id)
+        passed_over = await drafts.pass_over(connection, except_dialog_id=twin.owner_id) if is_short else 0
         if passed_over:
             answers = "1 answer has" if passed_over == 1 else f"{passed_over} answers have"
             line = f"{answers} gone by itself without a card, because more went than Telegram lets me show. /digest lists them."
@@ -115,7 +118,7 @@ async def _seconds_to_next(twin: Twin, allowance: Allowance) -> float | None:
     Mornings are the housekeeper's, who rings."""
     async with twin.store.connect() as connection:
         undo_end = await drafts.next_undo_end(connection)
-        waits = await drafts.unshown(connection, except_dialog_id=twin.owner_id, automatic=1)
+        waits = await drafts.unshown_automatic(connection, 1, except_dialog_id=twin.owner_id)
     times = [max(0.0, (undo_end - utc_now()).total_seconds()) + 0.01] if undo_end else []
     return min([*times, *([allowance.seconds_to_next] if waits else [])], default=None)
 

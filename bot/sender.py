@@ -66,7 +66,7 @@ class Sender:
         now = utc_now()
         self.resting = {way: until for way, until in self.resting.items() if until > now}
         done = [task for task in self.running if task.done()]
-        room = SENDS_AT_ONCE - sum(1 for b in self.running.values() if b.state == "sending") + len(done)
+        room = max(0, SENDS_AT_ONCE - sum(b.state == "sending" and not task.done() for task, b in self.running.items()))
         settings = self.twin.settings
         if not done:
             async with self.twin.store.connect() as connection:

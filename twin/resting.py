@@ -42,10 +42,10 @@ def rests(history: Sequence[Message], burst: Sequence[Message], *, now: datetime
     wanted = kind_of(burst)
     if wanted is None:
         return None
-    last = (_runs(burst) or [[]])[-1]  # what was let rest days ago is still unanswered, and is a case
-    newest = {(m.channel, m.message_id) for m in last}
+    # All of the burst is still unanswered, perhaps because nobody could answer (quiet hours, an outage): none of it is a case.
+    newest = {(m.channel, m.message_id) for m in burst}
     talk = [m for m in history if (m.channel, m.message_id) not in newest and now - m.sent_at < RECENT]
-    rested = [rest for kind, rest in _cases([*talk, *last], newest) if kind == wanted]
+    rested = [rest for kind, rest in _cases([*talk, *burst], newest) if kind == wanted]
     share = sum(rested) / len(rested) if rested else 0.0
     return Rest(round(share, 2), len(rested)) if len(rested) >= CASES and share >= SHARE else None
 

@@ -292,3 +292,8 @@ async def test_more_automatic_answers_than_telegram_lets_show_are_counted_in_one
         await until(lambda: (scene.seen_by(ADA), scene.seen_by(BEN)) == (["yes"], ["me too"]))
         scene.writes("hello", sender=EVE)
         assert "Send" in labels(await scene.card("hello"))  # what the owner decides on is not held up
+        await drafted(scene, "no", mode="auto", flags=["money"])
+        scene.says("hi")  # rings
+        held = await scene.card("Held back")
+        scene.tap(held, "Skip")
+        await until(lambda: "Skipped:" in held.text)

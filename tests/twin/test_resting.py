@@ -37,6 +37,12 @@ def test_four_cases_are_too_few_and_the_newest_burst_is_none():
     assert ask(days(*[RESTED] * 5), them("ok")) == Rest(1.0, 5)
 
 
+def test_what_waits_for_an_answer_overnight_is_no_case_of_being_let_rest():
+    talk = days(*[ANSWERED] * 2)
+    hellos = [replace(them("hello"), after=HOUR) for _ in range(8)]
+    assert ask(talk, *hellos) is None
+
+
 def test_another_word_is_another_matter():
     assert ask(days(*[RESTED] * 6), them("no")) is None
 

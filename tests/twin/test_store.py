@@ -74,12 +74,13 @@ def test_what_refers_to_a_table_that_is_copied_stays(tmp_path):
     old.execute(
         "INSERT INTO outbox (draft_id, channel, dialog_id, position, text, random_id, state) VALUES (1, 'bot', 1, 0, 'yes', 7, 'uncertain')"
     )
-    old.execute("INSERT INTO notices (text, outbox_id, created_at) VALUES ('did it arrive?', 1, 1)")
+    old.execute("INSERT INTO notices (text, outbox_id, created_at, told_at) VALUES ('did it arrive?', 1, 1, 2)")
     old.commit()
     old.close()
     migrate(path)
     new = sqlite3.connect(path)
-    assert new.execute("SELECT text, outbox_id FROM notices").fetchall() == [("did it arrive?", 1)]
+    # Asked again: the buttons of the older question do not say which try they ask about.
+    assert new.execute("SELECT text, outbox_id, told_at FROM notices").fetchall() == [("did it arrive?", 1, None)]
     assert new.execute("SELECT random_id, state, way FROM outbox").fetchall() == [(7, "uncertain", None)]
     assert new.execute("PRAGMA foreign_key_check").fetchall() == []
     new.close()

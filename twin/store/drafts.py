@@ -80,7 +80,8 @@ BEGIN_SENDING = Prepared(
     update(drafts).where(drafts.c.id == given("which"), drafts.c.state.in_(("approved", "edited"))).values(state="sending", **_BUMPED)
 )
 _STALE = drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != given("except_dialog_id")
-_GOES_BY_ITSELF = drafts.c.mode == "auto", drafts.c.state != "pending"
+_BY_HAND = select(decisions.c.id).where(decisions.c.draft_id == drafts.c.id, decisions.c.action.in_(("send", "edit"))).exists()
+_GOES_BY_ITSELF = drafts.c.mode == "auto", drafts.c.state.in_(("approved", "sending", "sent")), ~_BY_HAND
 UNSHOWN = Prepared(_BY_ID.where(*_STALE, ~and_(*_GOES_BY_ITSELF)))
 UNSHOWN_AUTOMATIC = Prepared(
     select(*COLUMNS)
@@ -213,12 +214,14 @@ async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bo
     return await _change(*sorted(values)).run(connection, in_id=draft.id, in_state=draft.state, in_variant=draft.variant, **values) == 1
 
 
-async def unshown(connection: AsyncConnection, *, except_dialog_id: int, automatic: int) -> list[Draft]:
-    """Drafts whose card does not show their newest revision: those that the owner decides on, oldest first; then up to `automatic` of
-    those that go by themselves, those without a card first, the newest first."""
-    stale = await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)
-    stale += await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=automatic)
-    return [Draft(*row) for row in stale]
+async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
+    """Drafts whose card does not show their newest revision: those that the owner decides or decided on, oldest first."""
+    return [Draft(*row) for row in await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)]
+
+
+async def unshown_automatic(connection: AsyncConnection, limit: int, *, except_dialog_id: int) -> list[Draft]:
+    """The others: those that go by themselves, those without a card first, the newest first."""
+    return [Draft(*row) for row in await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit)]
 
 
 async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> int:

@@ -135,6 +135,8 @@ class Group:
 
     @contextmanager
     def member(self) -> Iterator[InlineConnection]:
+        if not self._driver.in_transaction:  # another member met a full disk, and SQLite took all of them back
+            raise OperationalError("SAVEPOINT", None, sqlite3.OperationalError("SQLite has rolled the transaction back"))
         run = self._driver.at_once.execute
         run("SAVEPOINT member")
         try:

@@ -1,4 +1,7 @@
-"""Indexes for what is asked for every answer: an old store must not make a new answer slow."""
+"""Indexes for what is asked for every answer: an old store must not make a new answer slow.
+
+"Did it arrive?" is asked again where that is open: the buttons of older questions do not say which try they ask about.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +18,7 @@ def upgrade() -> None:
     op.create_index("ix_drafts_undo_until", "drafts", ["undo_until"], sqlite_where=sa.text("undo_until IS NOT NULL"))
     op.create_index("ix_drafts_unshown", "drafts", ["id"], sqlite_where=sa.text("shown_revision < revision"))
     op.create_index("ix_outbox_dialog_id_channel_state", "outbox", ["dialog_id", "channel", "state"])
+    op.execute("UPDATE notices SET told_at = NULL WHERE outbox_id IN (SELECT id FROM outbox WHERE state = 'uncertain')")
 
 
 def downgrade() -> None:
