@@ -43,11 +43,11 @@ def _forgetful() -> None:
     from twin.store import inbox
 
     keep = inbox.keep
-    later: list[Any] = []
+    later: list[list[Any]] = []  # acknowledged, and not kept yet
 
     async def keep_later(connection: Any, updates: Any, at: Any) -> int:
-        now, later[:] = list(later), list(updates)
-        return await keep(connection, now, at)
+        later.append(list(updates))
+        return await keep(connection, later.pop(0) if len(later) > 3 else [], at)
 
     inbox.keep = keep_later
 

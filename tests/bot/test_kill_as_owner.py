@@ -87,7 +87,7 @@ async def test_kills_while_answering_as_the_owner(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 async def test_a_bot_that_sends_again_on_a_guess_fails_here(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="doubled"):
-        await _play(tmp_path, 4, "resend")
+        await _play(tmp_path, 6, "resend")
 
 
 async def _play(path: Path, kills: int, variant: str = "") -> None:
