@@ -56,25 +56,21 @@ def _fresh_ids() -> None:
     """A new random_id for each try, and no look at what has happened meanwhile."""
     from telethon.tl.functions.messages import SendMessageRequest
 
+    from bot.telegram import Outcome
     from bot.ways import NotSent
     from bot.ways.session import SessionWay
+    from twin.errors import TelegramError
 
     async def send(self: Any, bubble: Any) -> Any:
         again = replace(bubble, random_id=secrets.randbits(63))
         try:
             peer = await self._live.peer(bubble.dialog_id)
-        except Exception as exc:
-            raise NotSent(_unknown(), "no peer", seconds=0.1) from exc
+        except TelegramError as exc:
+            raise NotSent(Outcome.UNKNOWN, "no peer", seconds=0.1) from exc
         return await self._request(again, SendMessageRequest(peer, bubble.text, random_id=again.random_id))
 
     SessionWay.send = send  # type: ignore[method-assign]
     _blind()
-
-
-def _unknown() -> Any:
-    from bot.telegram import Outcome
-
-    return Outcome.UNKNOWN
 
 
 VARIANTS = {"resend": _resend, "forgetful": _forgetful, "fresh_ids": _fresh_ids}

@@ -76,7 +76,7 @@ async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("variant", ["resend", "forgetful"])
 async def test_a_naive_bot_fails_here(tmp_path: Path, variant: str) -> None:
-    with pytest.raises(AssertionError, match=r"doubled|was lost|never went"):
+    with pytest.raises(AssertionError, match=r"doubled|was lost"):
         await _play(tmp_path, 6, variant)
 
 
