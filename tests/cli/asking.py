@@ -1,4 +1,4 @@
-"""People who ask without pause, while a night is played."""
+"""People who go on asking while a night is played."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin.settings import Settings
 from twin.store import open_store
 from twin.turns import Turn, system_turn
 
-PAUSE_SECONDS = 0.5  # people read; and on a machine without a GPU the night has to get a turn on the cores
+PAUSE_SECONDS = 1.0  # people read; and on a machine without a GPU the night has to get a turn on the cores
 TURNS = (system_turn("Robin", "Ada"), Turn("user", "how is the tea 7?"))
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cli_scene import sign_in_code, start_twin, twin
+from cli_scene import on_store, sign_in_code, start_twin, twin
 from worlds import NAMES, TOPICS
 
 from sandbox.samples import OWNER_ID, add_bot, dump_world, load_chitchat
 from sandbox.world import World
+from twin.store import runs
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class Nights:
 
     def play(self, *more: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "twin", "nightly", "--json", "--items", str(ITEMS), "--data", str(self.data), *more]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        except subprocess.TimeoutExpired as exc:
+            run = on_store(self.data, runs.newest)
+            raise AssertionError(f"a night hangs in {run.stage if run else 'nothing'}: {run and run.progress}") from exc
         assert done.returncode == 0, done.stderr + done.stdout
         self.played.append(json.loads(done.stdout))
         return self.played[-1]

@@ -13,7 +13,7 @@ from sandbox.samples import OWNER_ID
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_first_the_next_and_one_of_rubbish(nights: Nights) -> None:
     first = nights.play_and_promote()
     assert (first["kind"], first["parent"]) == ("full", None)
@@ -38,7 +38,7 @@ def test_the_first_the_next_and_one_of_rubbish(nights: Nights) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_nothing_new_is_said_and_a_contact_who_withdraws_makes_it_begin_anew(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_SCHEDULE__AUTO_PROMOTE", "false")
     waiting = nights.play()

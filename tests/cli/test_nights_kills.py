@@ -37,7 +37,7 @@ GONE_SECONDS = 20
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400 + 150 * KILLS)
+@pytest.mark.timeout(1200 + 300 * KILLS)
 def test_a_night_killed_in_any_stage_costs_nothing(nights: Nights, tiny: Path) -> None:
     chance = random.Random(4)
     world = Growing(nights, known=on_store(nights.data, stored))

@@ -17,7 +17,7 @@ from twin.store import adapters
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 async def test_requests_go_on_through_a_night_and_its_switch(
     nights: Nights, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
