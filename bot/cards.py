@@ -46,7 +46,7 @@ WRITING = {"another": "writing another â€¦", "shorter": "writing a shorter one â
 @dataclass(frozen=True)
 class CardView:
     """All that a card shows. `words` are the contact's messages, `sent` the bubbles of the approved answer, `past` what the owner said
-    before to something like it. `is_automatic`: it went without a tap. `is_auto`: its contact is on auto now."""
+    before to something like it. `is_auto`: its contact is on auto now."""
 
     draft: Draft
     name: str
@@ -55,7 +55,6 @@ class CardView:
     undoable: bool
     max_variants: int
     past: Sequence[PastReply] = ()
-    is_automatic: bool = False
     is_auto: bool = False
     silent_since: datetime | None = None
 
@@ -139,11 +138,11 @@ def _label(view: CardView) -> str:
                 return "Perhaps sent: see the question below."
             if view.silent_since:
                 return "Goes when you resume:"
-            return "Answering by itself:" if view.is_automatic else "Sending:"
+            return "Answering by itself:" if draft.is_automatic else "Sending:"
         case "sent" if draft.reason == KEPT:
             return "Sent, and could not be taken back:"
         case "sent":
-            return "Answered by itself:" if view.is_automatic else "Sent:"
+            return "Answered by itself:" if draft.is_automatic else "Sent:"
         case "failed":
             return f"Not sent, {cut(draft.reason, MAX_REASON)}:" if draft.reason else "Not sent:"
         case "rejected":
@@ -222,7 +221,7 @@ def _keyboard(view: CardView) -> InlineKeyboardMarkup | None:
         )
     if draft.state == "rejected" and view.undoable:
         return buttons.skipped(draft)
-    if view.is_automatic and draft.state in ("approved", "sending", "sent"):
+    if draft.is_automatic and draft.state in ("approved", "sending", "sent"):
         may_undo = draft.undo_until is not None
         return buttons.automatic(draft, may_undo=may_undo, is_auto=view.is_auto, is_silent=view.silent_since is not None)
     return None

@@ -204,7 +204,6 @@ async def _view(twin: Twin, draft_id: int) -> CardView | None:
             undoable=await decisions.is_undoable(connection, draft),
             max_variants=twin.settings.bot.max_variants,
             past=past_replies(history, words) if asks and words else [],
-            is_automatic=await drafts.went_by_itself(connection, draft.id),
             is_auto=await modes.effective(connection, dialog, twin.settings) == "auto",
             silent_since=await silence.since(connection),
         )

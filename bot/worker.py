@@ -10,7 +10,6 @@ fails three times is set aside, so that it cannot hold up the others, and the ow
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -72,7 +71,7 @@ def side_by_side(waiting: Sequence[Received], owner_id: int) -> list[list[Receiv
     """
     chats: dict[int, list[Received]] = {}
     for received in waiting:
-        chat_id = None if received.attempts else _chat_of(json.loads(received.payload), owner_id)
+        chat_id = None if received.attempts else _chat_of(received.update, owner_id)
         if chat_id is None:
             return list(chats.values()) or [[received]]
         chats.setdefault(chat_id, []).append(received)
@@ -91,7 +90,7 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
         await _set_aside(twin, received.update_id, "Interrupted")
         return None
     try:
-        update = Update.model_validate(json.loads(received.payload), context={"bot": bot})
+        update = Update.model_validate(received.update, context={"bot": bot})
         await dispatcher.feed_update(bot, update, update_id=received.update_id)
     except ERRORS as exc:
         if is_passing(exc) and pause.failures < PASSING_ATTEMPTS:

@@ -45,6 +45,6 @@ async def settle(connection: AsyncConnection, draft: Draft, flags: Sequence[str]
     ends = max([now, *(bubble.not_before_at for bubble in plan.bubbles)])
     undo_until = ends + timedelta(seconds=settings.auto.undo_seconds)
     await drafts.decide(connection, draft, "auto", now, final_text=join_bubbles(bubbles))
-    await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=undo_until)
+    await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=undo_until, is_automatic=True)
     await outbox.add(connection, draft, bubbles, plan.bubbles)
     return True

@@ -157,7 +157,7 @@ async def take_back(connection: AsyncConnection, draft_id: int, now: datetime) -
     draft = await _known(connection, draft_id)
     if draft is None:
         return Verdict("unknown")
-    if draft.state not in ("approved", "sending", "sent") or not await drafts.went_by_itself(connection, draft_id):
+    if draft.state not in ("approved", "sending", "sent") or not draft.is_automatic:
         return Verdict("decided", draft)
     if draft.undo_until is None or now > draft.undo_until:
         return Verdict("late", draft)
@@ -210,7 +210,8 @@ async def _open(connection: AsyncConnection, draft_id: int, variant: int | None)
 
 async def _approve(connection: AsyncConnection, draft: Draft, bubbles: list[str], now: datetime, *, edited: bool) -> Verdict:
     await drafts.decide(connection, draft, "edit" if edited else "send", now, final_text=join_bubbles(bubbles))
-    await drafts.change(connection, draft, state="edited" if edited else "approved", settled_at=now, another_due_at=None)
+    state = "edited" if edited else "approved"
+    await drafts.change(connection, draft, state=state, settled_at=now, another_due_at=None, is_automatic=False)
     await prompts.close(connection, draft.id, now)
     await outbox.forget_cancelled(connection, draft.id)
     await outbox.add(connection, draft, bubbles)

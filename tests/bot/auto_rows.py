@@ -40,7 +40,8 @@ async def answered(scene: Scene, text: str, *, in_seconds: float = 0.0, undo_sec
     async with scene.store.begin() as connection:
         await dialogs.set_mode(connection, dialog_id, "auto")
         await drafts.decide(connection, draft, "auto", now, final_text=text)
-        await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=now + timedelta(seconds=undo_seconds))
+        until = now + timedelta(seconds=undo_seconds)
+        await drafts.change(connection, draft, state="approved", settled_at=now, undo_until=until, is_automatic=True)
         await outbox.add(connection, draft, split_bubbles(text))
         if in_seconds:
             later = update(outbox_table).where(outbox_table.c.draft_id == draft.id)

@@ -186,7 +186,7 @@ def test_better_no_answer_is_a_card_of_its_own() -> None:
 
 
 def test_an_automatic_answer_has_undo_while_there_is_time() -> None:
-    sent = replace(view(mode="auto", state="sent", undo_until=NOW + timedelta(seconds=20)), is_automatic=True, is_auto=True)
+    sent = replace(view(mode="auto", state="sent", undo_until=NOW + timedelta(seconds=20), is_automatic=True), is_auto=True)
     assert "Answered by itself:" in render(sent).content()["text"]
     assert buttons(render(sent).keyboard) == ["Undo", "Stop auto here", "Pause all"]
     over = replace(sent, draft=replace(sent.draft, undo_until=None))
@@ -207,7 +207,7 @@ def test_an_automatic_answer_has_undo_while_there_is_time() -> None:
 )
 def test_undo_says_how_far_it_came(states: list[str], said: str) -> None:
     bubbles = [bubble(f"bubble {i}", state, position=i) for i, state in enumerate(states)]
-    content = render(replace(view(state="expired", reason=TAKEN_BACK), sent=bubbles, is_automatic=True, is_auto=True)).content()
+    content = render(replace(view(state="expired", reason=TAKEN_BACK, is_automatic=True), sent=bubbles, is_auto=True)).content()
     assert said in content["text"]
     assert entities(content)["strikethrough"] == "• bubble 0\n• bubble 1"
     assert "could not be taken back" in render(replace(view(state="sent", reason=KEPT), sent=bubbles)).content()["text"]
@@ -242,12 +242,10 @@ def test_a_card_fits_with_everything_at_its_longest(alphabet: str, state: str) -
         "text": fit_draft(long), "state": state, "mode": "auto", "variant": 3, "adapter": "a" * 64, "reason": long[:4000],
         "wish": "shorter",
         "flags": ["money", "codes", "health", "promises", "injection", "private", "unsure", "limit", "quiet", "paused", long[:600]],
-        "another_due_at": NOW, "id": 2**31,
+        "another_due_at": NOW, "id": 2**31, "is_automatic": True,
     }  # fmt: skip
     sent = [bubble(long[:4000], "sent")] if state == "sent" else []
-    full = replace(
-        view(long, long, "and the newest", **draft), name=long, past=[past(long, long)] * 2, sent=sent, silent_since=NOW, is_automatic=True
-    )
+    full = replace(view(long, long, "and the newest", **draft), name=long, past=[past(long, long)] * 2, sent=sent, silent_since=NOW)
     content = render(full).content()
     assert length(content["text"]) <= 4096
     assert max(e.offset + e.length for e in content["entities"]) <= length(content["text"])

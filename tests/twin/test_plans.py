@@ -31,3 +31,15 @@ def test_no_prepared_statement_looks_through_a_table_that_grows(store: Path, sta
         plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
     assert plan
     assert not [step for step in plan for table in GROWING if step == f"SCAN {table}"], plan
+
+
+DESK = [drafts.UNSHOWN, drafts.UNSHOWN_AUTOMATIC, drafts.OUTDATED_AUTOMATIC, drafts.PASS_OVER]
+
+
+@pytest.mark.parametrize("statement", DESK, ids=["unshown", "unshown_automatic", "outdated_automatic", "pass_over"])
+def test_cards_that_are_to_be_shown_are_found_without_those_that_are_not(store: Path, statement: Prepared) -> None:
+    with sqlite3.connect(store) as driver:
+        plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
+    paced = "" if statement is drafts.UNSHOWN else "_paced"
+    assert len(plan) == 1, plan
+    assert f"ix_drafts_unshown{paced} " in f"{plan[0]} "

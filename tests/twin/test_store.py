@@ -86,6 +86,32 @@ def test_what_refers_to_a_table_that_is_copied_stays(tmp_path):
     new.close()
 
 
+def test_who_let_an_answer_go_is_read_from_the_decisions_of_an_older_version(tmp_path):
+    path = tmp_path / "twin.sqlite"
+    migrate(path, "0005")
+    old = sqlite3.connect(path)
+    histories = [[], ["send"], ["auto"], ["auto", "undo"], ["auto", "edit"], ["another", "auto"], ["skip"]]
+    for draft_id, actions in enumerate(histories, start=1):
+        old.execute(
+            "INSERT INTO drafts"
+            " (id, channel, dialog_id, answers_message_id, text, state, variant, author, revision, shown_revision, created_at)"
+            " VALUES (?, 'bot', 1, 1, 'yes', 'sent', 1, 'twin', 2, 1, 1)",
+            (draft_id,),
+        )
+        for action in actions:
+            old.execute("INSERT INTO decisions (draft_id, action, draft_text, at) VALUES (?, ?, 'yes', 1)", (draft_id, action))
+    old.commit()
+    old.close()
+    migrate(path)
+    new = sqlite3.connect(path)
+    assert new.execute("SELECT id FROM drafts WHERE is_automatic ORDER BY id").fetchall() == [(3,), (4,), (6,)]
+    new.close()
+    migrate(path, "0005")
+    back = sqlite3.connect(path)
+    assert back.execute("SELECT count(*) FROM drafts").fetchone() == (7,)
+    back.close()
+
+
 async def test_a_new_file_is_private_and_every_commit_is_on_disk(tmp_path):
     path = tmp_path / "deep" / "er" / "twin.sqlite"
     store = open_store(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store import dialogs, facts, open_store
 from twin.store.engine import Store
@@ -121,3 +122,47 @@ async def test_rows_may_be_read_while_the_table_changes(store: Store) -> None:
         for row in await connection.execute(select(table.c.name)):
             await facts.put(connection, f"{row[0]} again", 1)
     assert len(await names(store)) == 10
+
+
+async def value(connection: AsyncConnection) -> object:
+    return await facts.get(connection, "fact")
+
+
+async def test_a_fact_that_was_read_is_read_anew_once_it_changed(store: Store) -> None:
+    other = open_store(Path(str(store.url.database)))
+    async with store.begin() as connection:
+        assert await value(connection) is None
+        await facts.put(connection, "fact", [1])
+        assert await value(connection) == [1]
+        await facts.forget(connection, "fact")
+        assert await value(connection) is None
+        await facts.put(connection, "fact", [2])
+    for looked in (store.connect, store.begin):
+        async with looked() as connection:
+            assert await value(connection) == [2]
+    async with other.begin() as connection:
+        await facts.put(connection, "fact", [3])
+    for looked in (store.connect, store.begin):
+        async with looked() as connection:
+            assert await value(connection) == [3], "what another process wrote"
+    await other.dispose()
+
+
+async def test_a_fact_of_a_transaction_that_failed_is_not_remembered(store: Store) -> None:
+    await write(store, "fact")
+
+    async def fail() -> None:
+        async with store.begin() as connection:
+            await facts.put(connection, "fact", 9)
+            assert await value(connection) == 9
+            raise ZeroDivisionError
+
+    async def look() -> object:
+        async with store.begin() as connection:
+            return await value(connection)
+
+    failed, seen = await asyncio.gather(fail(), look(), return_exceptions=True)
+    assert isinstance(failed, ZeroDivisionError)
+    assert seen == 1
+    async with store.connect() as connection:
+        assert await value(connection) == 1

@@ -52,7 +52,7 @@ class Chat:
     async def approved(self, text: str = "one\ntwo", *, action: Any = "send") -> list[Bubble]:
         draft = await self.draft(text)
         await drafts.decide(self.connection, draft, action, self.now)
-        await drafts.change(self.connection, draft, state="approved")
+        await drafts.change(self.connection, draft, state="approved", is_automatic=action == "auto")
         await outbox.add(self.connection, draft, text.split("\n"))
         return await outbox.of_draft(self.connection, draft.id)
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import and_, func, literal_column, null, select, update
+from sqlalchemy import func, literal_column, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.prepared import Prepared, given
-from twin.store.tables import decisions, drafts, messages
+from twin.store.tables import PACED, decisions, drafts, messages
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
 Action = Literal["send", "edit", "another", "shorter", "warmer", "skip", "undo", "auto"]
@@ -24,7 +24,8 @@ Intent = Literal["reply", "rest"]
 class Draft:
     """`text` is a turn (bubbles joined), empty when the engine had no words; `reason` says why it ended or is empty.
 
-    `mode` is the contact's when it was written; `flags` say why it waits for the owner although that is auto.
+    `mode` is the contact's when it was written; `flags` say why it waits for the owner although that is auto. `is_automatic`: it was
+    the twin who let it go out, and the owner has not approved it since.
     `intent` "rest": the owner usually lets such a message rest. `wish`: what the variant that was asked for should be.
     """
 
@@ -50,13 +51,14 @@ class Draft:
     flags: list[str]
     wish: Wish | None
     undo_until: datetime | None
+    is_automatic: bool = False
 
 
 COLUMNS = tuple(getattr(drafts.c, name) for name in Draft.__dataclass_fields__)
 
 
 _HERE = drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id")
-_LATER = {"id", "another_due_at", "card_message_id", "settled_at", "wish", "undo_until"}
+_LATER = {"id", "another_due_at", "card_message_id", "settled_at", "wish", "undo_until", "is_automatic"}
 _NEW = [column.name for column in COLUMNS if column.name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
 ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}).returning(*COLUMNS))
@@ -80,19 +82,16 @@ BEGIN_SENDING = Prepared(
     update(drafts).where(drafts.c.id == given("which"), drafts.c.state.in_(("approved", "edited"))).values(state="sending", **_BUMPED)
 )
 _STALE = drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != given("except_dialog_id")
-_BY_HAND = select(decisions.c.id).where(decisions.c.draft_id == drafts.c.id, decisions.c.action.in_(("send", "edit"))).exists()
-_GOES_BY_ITSELF = drafts.c.mode == "auto", drafts.c.state.in_(("approved", "sending", "sent")), ~_BY_HAND
-UNSHOWN = Prepared(_BY_ID.where(*_STALE, ~and_(*_GOES_BY_ITSELF)))
-UNSHOWN_AUTOMATIC = Prepared(
-    select(*COLUMNS)
-    .where(*_STALE, *_GOES_BY_ITSELF)
-    .order_by(drafts.c.card_message_id.is_not(None), drafts.c.id.desc())
-    .limit(given("count"))
-)
+UNSHOWN = Prepared(_BY_ID.where(*_STALE, text(f"NOT ({PACED})")))
+_PACED = select(*COLUMNS).where(*_STALE, text(PACED)).limit(given("count"))
+UNSHOWN_AUTOMATIC = Prepared(_PACED.where(drafts.c.card_message_id.is_(None)).order_by(drafts.c.id.desc()))
+OUTDATED_AUTOMATIC = Prepared(_PACED.where(drafts.c.card_message_id.is_not(None)).order_by(drafts.c.card_message_id.desc()))
 END_UNDO = Prepared(update(drafts).where(drafts.c.undo_until < given("now")).values(undo_until=null(), **_BUMPED))
 PASS_OVER = Prepared(
     update(drafts)
-    .where(*_STALE, *_GOES_BY_ITSELF, drafts.c.state == "sent", drafts.c.card_message_id.is_(None), drafts.c.undo_until.is_(None))
+    .where(
+        *_STALE, text(PACED), literal_column("+drafts.state") == "sent", drafts.c.card_message_id.is_(None), drafts.c.undo_until.is_(None)
+    )
     .values(shown_revision=drafts.c.revision)
 )
 MARK_SHOWN = Prepared(
@@ -221,7 +220,12 @@ async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list
 
 async def unshown_automatic(connection: AsyncConnection, limit: int, *, except_dialog_id: int) -> list[Draft]:
     """The others: those that go by themselves, those without a card first, the newest first."""
-    return [Draft(*row) for row in await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit)]
+    if limit <= 0:
+        return []
+    rows = await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit)
+    if len(rows) < limit:
+        rows += await OUTDATED_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit - len(rows))
+    return [Draft(*row) for row in rows]
 
 
 async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> int:
@@ -247,16 +251,15 @@ async def show_again(connection: AsyncConnection) -> None:
 
 async def going_by_itself(connection: AsyncConnection, dialog_id: int | None = None) -> list[Draft]:
     """Approved by the twin itself and not begun, oldest first."""
-    automatic = select(decisions.c.draft_id).where(decisions.c.action == "auto")
-    query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.id.in_(automatic)).order_by(drafts.c.id)
+    query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic).order_by(drafts.c.id)
     rows = await connection.execute(query if dialog_id is None else query.where(drafts.c.dialog_id == dialog_id))
-    return [draft for draft in map(_draft, rows) if await went_by_itself(connection, draft.id)]
+    return [_draft(row) for row in rows]
 
 
 async def went_by_itself(connection: AsyncConnection, draft_id: int) -> bool:
     """Whether it was the twin and not the owner who let it go out."""
-    settling = [action for action, _, _ in await decided(connection, draft_id) if action in ("send", "edit", "auto")]
-    return settling[-1:] == ["auto"]
+    draft = await get(connection, draft_id)
+    return draft is not None and draft.is_automatic
 
 
 async def next_undo_end(connection: AsyncConnection) -> datetime | None:

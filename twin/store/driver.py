@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -62,7 +60,7 @@ class InlineDriver(sqlite3.Connection):
 class InlineConnection(AsyncConnection):
     """An AsyncConnection that runs everything at once. `begin_writing` alone may wait."""
 
-    __slots__ = ("_driver",)
+    __slots__ = ("_driver", "cache")
 
     async def start(self, is_ctxmanager: bool = False) -> Self:
         self.sync_connection = self._assign_proxied(self.sync_engine.connect())
@@ -70,6 +68,7 @@ class InlineConnection(AsyncConnection):
         assert isinstance(driver, InlineDriver)
         self._driver: InlineDriver = driver
         self.sync_connection.detach()  # it is the store's for good, not the pool's
+        self.cache: dict[str, Any] = {}  # what was read in this transaction; whoever changes it there forgets it here
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,6 +82,7 @@ class InlineConnection(AsyncConnection):
 
     def rest(self) -> None:
         """End its transaction, if it is in one; it may be used again."""
+        self.cache.clear()
         if self._proxied.in_transaction():
             self._proxied.rollback()
         elif self._driver.in_transaction:
@@ -126,6 +126,12 @@ def run_at_once(connection: AsyncConnection, sql: str, parameters: tuple[Any, ..
         raise DBAPIError.instance(sql, parameters, exc, sqlite3.Error) from exc
 
 
+def transaction_cache(connection: AsyncConnection) -> dict[str, Any]:
+    """Holds until the transaction ends or is rolled back."""
+    assert isinstance(connection, InlineConnection)
+    return connection.cache
+
+
 class Group:
     """Transactions that share one commit. Each is a savepoint, so one that fails takes no other along."""
 
@@ -133,23 +139,26 @@ class Group:
         self._connection, self._transaction, self._driver = connection, transaction, connection.driver
         self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    @contextmanager
-    def member(self) -> Iterator[InlineConnection]:
+    def enter(self) -> InlineConnection:
         if not self._driver.in_transaction:  # another member met a full disk, and SQLite took all of them back
             raise OperationalError("SAVEPOINT", None, sqlite3.OperationalError("SQLite has rolled the transaction back"))
+        self._driver.at_once.execute("SAVEPOINT member")
+        return self._connection
+
+    def leave(self, *, failed: bool) -> None:
+        """The end of the member that entered last."""
         run = self._driver.at_once.execute
-        run("SAVEPOINT member")
-        try:
-            yield self._connection
-        except BaseException:
+        if failed:
+            self._connection.cache.clear()
             if self._driver.in_transaction:  # a full disk makes SQLite itself roll everything back
                 run("ROLLBACK TO member")
                 run("RELEASE member")
-            raise
-        run("RELEASE member")
+        else:
+            run("RELEASE member")
 
     def commit(self) -> bool:
         """All of them are on disk, or none is and each of them is told, and the connection is closed."""
+        self._connection.cache.clear()
         lost = not self._driver.in_transaction
         try:
             self._transaction.commit()

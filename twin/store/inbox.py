@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -34,6 +35,11 @@ class Received:
     update_id: int
     payload: str  # the update's JSON
     attempts: int  # how often handling it has failed
+
+    @cached_property
+    def update(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.payload)
+        return found
 
 
 async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]], at: datetime) -> int:

@@ -76,4 +76,4 @@ class _Compiled:
 
     def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         named = {**self._fixed, **values}
-        return tuple(convert(named[name]) if convert else named[name] for name, convert in self._places)
+        return tuple([convert(named[name]) if convert else named[name] for name, convert in self._places])

@@ -20,6 +20,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -136,6 +138,9 @@ replies_due = Table(
     Column("failing_since", UtcDateTime),  # when the engine first failed on it
 )
 
+# Goes, or went, by itself: its card is shown at Telegram's pace. Words for SQLite, which takes a partial index only where a query has the
+# same ones; the plus keeps it from the index of states, by which it would look at all that was ever sent.
+PACED = "is_automatic = 1 AND +state IN ('approved', 'sending', 'sent')"
 DRAFT_STATES = ("pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed")
 
 drafts = Table(
@@ -163,10 +168,12 @@ drafts = Table(
     Column("flags", JSON, nullable=False, server_default="[]"),  # why it waits for the owner although the contact is on auto
     Column("wish", String(8)),  # what the variant asked for should be: another | shorter | warmer
     Column("undo_until", UtcDateTime),  # until then an automatic answer can be taken back
+    Column("is_automatic", Boolean, nullable=False, server_default=false()),  # the twin, not the owner, let it go out
     Index("ix_drafts_author_created_at", "author", "created_at"),
     Index("ix_drafts_card_message_id", "card_message_id"),
     Index("ix_drafts_undo_until", "undo_until", sqlite_where=Column("undo_until").is_not(None)),
-    Index("ix_drafts_unshown", "id", sqlite_where=Column("shown_revision") < Column("revision")),
+    Index("ix_drafts_unshown", "id", sqlite_where=text(f"shown_revision < revision AND NOT ({PACED})")),
+    Index("ix_drafts_unshown_paced", "card_message_id", "id", sqlite_where=text(f"shown_revision < revision AND {PACED}")),
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
 )
 
