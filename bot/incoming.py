@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiogram import types
 from aiogram.enums import ContentType
 
@@ -60,7 +58,7 @@ def to_account_message(message: types.Message, owner_id: int) -> Message | None:
         return None
     if sender.is_bot or message.sender_chat:
         return None
-    return replace(to_message(message), channel="account", out=sender.id == owner_id, source="business")
+    return to_message(message)._replace(channel="account", out=sender.id == owner_id, source="business")
 
 
 def full_name(sender: types.User) -> str:

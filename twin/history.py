@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 
+from twin.times import since_1970
 from twin.turns import Message
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 QUERY = (
     "SELECT sent_at, message_id, out, text, kind, reply_to_id, forwarded, via_bot, source"
     " FROM messages WHERE channel = ? AND dialog_id = ? AND deleted_at IS NULL"
@@ -38,7 +37,7 @@ class History:
                 dialog_id,
                 message_id,
                 out == 1,
-                EPOCH + timedelta(microseconds=sent_at),
+                since_1970(sent_at),
                 text,
                 kind,
                 reply_to_id,

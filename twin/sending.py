@@ -6,7 +6,6 @@ Every function works inside the caller's transaction. What may go at all, and by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,7 +28,7 @@ async def begin(connection: AsyncConnection, bubble: Bubble, now: datetime, *, w
         return None
     if bubble.position == 0:
         await drafts.begin_sending(connection, bubble.draft_id)
-    return replace(bubble, state="sending", tried_at=now, error=None, way=way)
+    return bubble._replace(state="sending", tried_at=now, error=None, way=way)
 
 
 async def arrived(

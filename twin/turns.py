@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from twin.errors import ModelError
 from twin.masking import mask
@@ -19,8 +19,7 @@ from twin.masking import mask
 Role = Literal["system", "user", "assistant"]  # chat-template roles: user = the contact, assistant = the owner
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One Telegram message of a private chat as stored. `out` claims that the owner's side sent it.
 
     `kind` is "text", "service", or the kind of its media ("photo", "voice", "sticker", ...); `text` is then the caption.

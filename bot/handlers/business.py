@@ -3,8 +3,6 @@ and the echo of what the twin sent."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import structlog
 from aiogram import Router
 from aiogram.types import BusinessConnection, BusinessMessagesDeleted, Message
@@ -49,7 +47,7 @@ async def _echo(said: Said, twin: Twin) -> str:
         if await sending.echo(connection, *where, said.text, said.sent_at, settings=twin.settings, now=utc_now()):
             return "echo"
         if dialog and not dialog.excluded:
-            await messages.save(connection, [replace(said, source="twin")])
+            await messages.save(connection, [said._replace(source="twin")])
     return "unknown echo"
 
 

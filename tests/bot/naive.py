@@ -5,7 +5,6 @@ A bot in a process of its own is told by the environment: NAIVE=resend.
 
 import os
 import secrets
-from dataclasses import replace
 from typing import Any
 
 VARIABLE = "NAIVE"
@@ -62,7 +61,7 @@ def _fresh_ids() -> None:
     from twin.errors import TelegramError
 
     async def send(self: Any, bubble: Any) -> Any:
-        again = replace(bubble, random_id=secrets.randbits(63))
+        again = bubble._replace(random_id=secrets.randbits(63))
         try:
             peer = await self._live.peer(bubble.dialog_id)
         except TelegramError as exc:

@@ -30,7 +30,7 @@ FAMILY, FLAG, ARABIC, ZALGO = "👨‍👩‍👧‍👦", "🏳️‍🌈", "م
 
 def view(*words: str, **draft: Any) -> CardView:
     said = [Message("bot", 7, i + 1, False, NOW, text) for i, text in enumerate(words or ("hey",))]
-    return CardView(replace(DRAFT, **draft), "Ada", said, [], False, 3)
+    return CardView(DRAFT._replace(**draft), "Ada", said, [], False, 3)
 
 
 def bubble(text: str, state: str, *, position: int = 0) -> Bubble:
@@ -165,7 +165,7 @@ def test_past_replies_are_folded_under_the_draft() -> None:
         "You wrote before:\n03 May 2025: up to anything?\nYou: not much / you?\n03 May 2025: busy?\nYou: always"
     )
     assert content["text"].endswith("You: always\nDraft 12 · adapter ada-3")
-    sent = replace(shown, draft=replace(DRAFT, state="sent"))
+    sent = replace(shown, draft=DRAFT._replace(state="sent"))
     assert "You wrote before" not in render(sent).content()["text"]
 
 
@@ -180,8 +180,8 @@ def test_better_no_answer_is_a_card_of_its_own() -> None:
     card = render(rest)
     assert card.content()["text"] == ("Ada · to the bot\nok\nNo answer: you usually let such a message rest (7 of 9)\n\nDraft 12")
     assert buttons(card.keyboard) == ["Leave it", "Write anyway", "Edit"]
-    assert "Left without an answer." in render(replace(rest, draft=replace(rest.draft, state="rejected"))).content()["text"]
-    written = replace(rest, draft=replace(rest.draft, text="good", variant=2))
+    assert "Left without an answer." in render(replace(rest, draft=rest.draft._replace(state="rejected"))).content()["text"]
+    written = replace(rest, draft=rest.draft._replace(text="good", variant=2))
     assert "Draft:\ngood" in render(written).content()["text"]
 
 
@@ -189,11 +189,11 @@ def test_an_automatic_answer_has_undo_while_there_is_time() -> None:
     sent = replace(view(mode="auto", state="sent", undo_until=NOW + timedelta(seconds=20), is_automatic=True), is_auto=True)
     assert "Answered by itself:" in render(sent).content()["text"]
     assert buttons(render(sent).keyboard) == ["Undo", "Stop auto here", "Pause all"]
-    over = replace(sent, draft=replace(sent.draft, undo_until=None))
+    over = replace(sent, draft=sent.draft._replace(undo_until=None))
     assert buttons(render(over).keyboard) == ["Stop auto here", "Pause all"]
     assert buttons(render(replace(over, is_auto=False)).keyboard) == []
     assert buttons(render(replace(sent, silent_since=NOW)).keyboard) == ["Undo", "Stop auto here", "Resume"]
-    assert "Answering by itself:" in render(replace(sent, draft=replace(sent.draft, state="sending"))).content()["text"]
+    assert "Answering by itself:" in render(replace(sent, draft=sent.draft._replace(state="sending"))).content()["text"]
 
 
 @pytest.mark.parametrize(

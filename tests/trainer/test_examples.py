@@ -70,7 +70,7 @@ def test_what_came_through_a_connection_is_neither_learned_nor_read():
     found, verdicts = build(messages)
     assert [shown(e) for e in found] == ["they: hi | ME: hey", "me: my own words | they: again | ME: yes"]
     assert verdicts == {"train": 2, "opener": 1, "business": 1}
-    collected = [replace(m, source="collected") for m in messages]
+    collected = [m._replace(source="collected") for m in messages]
     assert build(collected)[1]["train"] == 4
 
 

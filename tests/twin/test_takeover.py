@@ -1,7 +1,7 @@
 """Taking over, echoes, taking back and comparing, without Telegram."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ async def test_a_takeover_ends_all_that_was_about_to_be_said_and_silences_the_di
 async def test_an_own_message_that_the_collector_read_first_takes_over_and_is_compared(chat: Chat) -> None:
     await chat.writes()
     pending = await chat.draft("i am here too")
-    said = replace(chat.message("i am here", out=True), source="collected")
+    said = chat.message("i am here", out=True)._replace(source="collected")
     await messages.save(chat.connection, [said])
     once = {"name": "Ada", "username": None, "settings": SETTINGS, "now": chat.now}
     assert await account.owner_wrote(chat.connection, said, **once)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -28,7 +27,7 @@ def test_any_burst_comes_back(seed):
 
 
 def test_turns_alternate_and_hold_every_word_of_both_sides():
-    messages = [replace(m, kind="text", reply_to_id=None) for m in random_chat(3)]
+    messages = [m._replace(kind="text", reply_to_id=None) for m in random_chat(3)]
     turns = to_turns(messages)
     assert [bubble for turn in turns for bubble in split_bubbles(turn.content)] == [m.text for m in messages]
     assert all(one.role != other.role for one, other in pairwise(turns))

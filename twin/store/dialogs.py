@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -18,8 +17,7 @@ Mode = Literal["off", "shadow", "approve", "auto"]
 ConsentEvent = Literal["asked", "given", "revoked"]
 
 
-@dataclass(frozen=True)
-class Dialog:
+class Dialog(NamedTuple):
     """One private chat. `consent` is the newest event recorded, None if there is none; `mode` None means the default.
 
     `silent_until`: the owner talks here himself, so the twin holds its tongue until then."""
@@ -52,12 +50,12 @@ async def save(connection: AsyncConnection, dialog_id: int, *, name: str, userna
 
 async def find(connection: AsyncConnection) -> list[Dialog]:
     """All dialogs by name."""
-    return [Dialog(*row) for row in await ALL.rows(connection)]
+    return [Dialog._make(row) for row in await ALL.rows(connection)]
 
 
 async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
     row = await ONE.first(connection, which=dialog_id)
-    return Dialog(*row) if row else None
+    return Dialog._make(row) if row else None
 
 
 async def excluded(connection: AsyncConnection) -> set[int]:

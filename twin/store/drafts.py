@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import func, literal_column, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,8 +19,7 @@ Wish = Literal["another", "shorter", "warmer"]
 Intent = Literal["reply", "rest"]
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """`text` is a turn (bubbles joined), empty when the engine had no words; `reason` says why it ended or is empty.
 
     `mode` is the contact's when it was written; `flags` say why it waits for the owner although that is auto. `is_automatic`: it was
@@ -54,14 +52,14 @@ class Draft:
     is_automatic: bool = False
 
 
-COLUMNS = tuple(getattr(drafts.c, name) for name in Draft.__dataclass_fields__)
+COLUMNS = tuple(getattr(drafts.c, name) for name in Draft._fields)
 
 
 _HERE = drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id")
 _LATER = {"id", "another_due_at", "card_message_id", "settled_at", "wish", "undo_until", "is_automatic"}
-_NEW = [column.name for column in COLUMNS if column.name not in _LATER]
+_NEW = [name for name in Draft._fields if name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
-ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}).returning(*COLUMNS))
+ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
 PENDING = Prepared(select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc()))
 PENDING_HERE = Prepared(select(*COLUMNS).where(drafts.c.state == "pending", *_HERE).order_by(drafts.c.id.desc()))
@@ -110,17 +108,24 @@ ANOTHER_DUE = Prepared(
     .limit(given("count"))
 )
 # What is asked of one dialog is read in the order of the index of its drafts, so that no more of them are read than needed.
-_MADE = select(drafts.c.created_at).where(drafts.c.author == "twin").limit(1).offset(given("before"))
+# A limit that is higher than the number of all there ever were is not used up, which the highest id tells at once.
+_MADE = (
+    select(drafts.c.created_at)
+    .where(drafts.c.author == "twin", select(func.max(drafts.c.id)).scalar_subquery() > given("before"))
+    .limit(1)
+    .offset(given("before"))
+)
 NTH_MADE = Prepared(_MADE.order_by(drafts.c.created_at.desc()))
 NTH_MADE_HERE = Prepared(_MADE.where(*_HERE).order_by(drafts.c.id.desc()))
+_SO_MANY = select(func.max(decisions.c.id)).scalar_subquery() > given("before")
 NTH_AUTOMATIC = Prepared(
-    select(decisions.c.at).where(decisions.c.action == "auto").order_by(decisions.c.at.desc()).limit(1).offset(given("before"))
+    select(decisions.c.at).where(decisions.c.action == "auto", _SO_MANY).order_by(decisions.c.at.desc()).limit(1).offset(given("before"))
 )
 NTH_AUTOMATIC_HERE = Prepared(
     select(decisions.c.at)
     .join_from(drafts, decisions, drafts.c.id == decisions.c.draft_id)
     # The plus keeps SQLite from the index of actions, by which it would read everybody's.
-    .where(drafts.c.dialog_id == given("dialog_id"), literal_column("+decisions.action") == "auto")
+    .where(drafts.c.dialog_id == given("dialog_id"), literal_column("+decisions.action") == "auto", _SO_MANY)
     .order_by(drafts.c.id.desc(), decisions.c.id.desc())
     .limit(1)
     .offset(given("before"))
@@ -166,24 +171,42 @@ async def add(
     intent: Intent = "reply",
     flags: Sequence[str] = (),
 ) -> Draft:
-    values = {"channel": channel, "dialog_id": dialog_id, "answers_message_id": answers_message_id, "text": text}
-    values |= {"adapter": adapter, "mean_logprob": mean_logprob, "author": author, "reason": reason}
-    values |= {"mode": mode, "intent": intent, "flags": list(flags)}
-    fixed = {"state": "pending", "variant": 1, "revision": 1, "shown_revision": 0}
-    row = await ADD.first(connection, created_at=at, **values, **fixed)
-    assert row
-    return Draft(*row)
+    draft = Draft(
+        id=0,
+        channel=channel,
+        dialog_id=dialog_id,
+        answers_message_id=answers_message_id,
+        text=text,
+        adapter=adapter,
+        mean_logprob=mean_logprob,
+        state="pending",
+        variant=1,
+        author=author,
+        reason=reason,
+        another_due_at=None,
+        card_message_id=None,
+        revision=1,
+        shown_revision=0,
+        created_at=at,
+        settled_at=None,
+        mode=mode,
+        intent=intent,
+        flags=list(flags),
+        wish=None,
+        undo_until=None,
+    )
+    return draft._replace(id=await ADD.insert(connection, **{name: getattr(draft, name) for name in _NEW}))
 
 
 async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
     row = await ONE.first(connection, which=draft_id)
-    return Draft(*row) if row else None
+    return Draft._make(row) if row else None
 
 
 async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool] | None:
     """A draft, and whether the owner decided on words of his own for it."""
     row = await WITH_EDIT.first(connection, which=draft_id)
-    return (Draft(*row[:-1]), bool(row[-1])) if row else None
+    return (Draft._make(row[:-1]), bool(row[-1])) if row else None
 
 
 async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
@@ -194,18 +217,18 @@ async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
 async def pending(connection: AsyncConnection, channel: str | None = None, dialog_id: int | None = None) -> list[Draft]:
     """What waits for the owner, newest first; of one dialog, if one is named."""
     if dialog_id is None:
-        return [Draft(*row) for row in await PENDING.rows(connection)]
-    return [Draft(*row) for row in await PENDING_HERE.rows(connection, channel=channel, dialog_id=dialog_id)]
+        return [Draft._make(row) for row in await PENDING.rows(connection)]
+    return [Draft._make(row) for row in await PENDING_HERE.rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def newest(connection: AsyncConnection, channel: str, dialog_id: int) -> Draft | None:
     row = await NEWEST.first(connection, channel=channel, dialog_id=dialog_id)
-    return Draft(*row) if row else None
+    return Draft._make(row) if row else None
 
 
 async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
     row = await BY_CARD.first(connection, card_id=card_message_id)
-    return Draft(*row) if row else None
+    return Draft._make(row) if row else None
 
 
 async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bool:
@@ -215,7 +238,7 @@ async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bo
 
 async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
     """Drafts whose card does not show their newest revision: those that the owner decides or decided on, oldest first."""
-    return [Draft(*row) for row in await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)]
+    return [Draft._make(row) for row in await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)]
 
 
 async def unshown_automatic(connection: AsyncConnection, limit: int, *, except_dialog_id: int) -> list[Draft]:
@@ -225,7 +248,7 @@ async def unshown_automatic(connection: AsyncConnection, limit: int, *, except_d
     rows = await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit)
     if len(rows) < limit:
         rows += await OUTDATED_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit - len(rows))
-    return [Draft(*row) for row in rows]
+    return [Draft._make(row) for row in rows]
 
 
 async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> int:
@@ -280,7 +303,7 @@ async def end_undo(connection: AsyncConnection, now: datetime) -> None:
 
 async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:
     """The pending drafts for which another variant is due, first due first."""
-    return [Draft(*row) for row in await ANOTHER_DUE.rows(connection, count=limit)]
+    return [Draft._make(row) for row in await ANOTHER_DUE.rows(connection, count=limit)]
 
 
 async def made_at(connection: AsyncConnection, nth: int, *, of: tuple[str, int] | None = None) -> datetime | None:
@@ -338,4 +361,4 @@ async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str,
 
 
 def _draft(row: Any) -> Draft:
-    return Draft(*tuple[Any, ...](row))
+    return Draft._make(row)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, null, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
@@ -14,8 +13,7 @@ from twin.store.prepared import Prepared, given
 from twin.store.tables import outbox, replies_due
 
 
-@dataclass(frozen=True)
-class Due:
+class Due(NamedTuple):
     channel: str
     dialog_id: int
     due_at: datetime  # also tells whether a message came in since: every one moves it
@@ -23,7 +21,7 @@ class Due:
     failing_since: datetime | None
 
 
-COLUMNS = tuple(getattr(replies_due.c, name) for name in Due.__dataclass_fields__)
+COLUMNS = tuple(getattr(replies_due.c, name) for name in Due._fields)
 
 
 _INSERT = insert(replies_due).values(channel=given("channel"), dialog_id=given("dialog_id"), due_at=given("due_at"), attempts=0)
@@ -65,13 +63,13 @@ async def put(connection: AsyncConnection, channel: str, dialog_id: int, due_at:
 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int) -> Due | None:
     row = await ONE.first(connection, channel=channel, dialog_id=dialog_id)
-    return Due(*row) if row else None
+    return Due._make(row) if row else None
 
 
 async def first_ones(connection: AsyncConnection, limit: int, *, only: int | None = None) -> list[Due]:
     """Those due first, however late. A dialog whose last answer is still going out waits for the end of it, unless that
     stands still because the owner has to say whether something arrived. `only` names one dialog."""
-    return [Due(*row) for row in await FIRST_ONES.rows(connection, count=limit, only=only)]
+    return [Due._make(row) for row in await FIRST_ONES.rows(connection, count=limit, only=only)]
 
 
 async def move(connection: AsyncConnection, due: Due, due_at: datetime, *, attempts: int, failing_since: datetime | None) -> None:

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.driver import run_at_once
 from twin.store.prepared import Prepared, given
-from twin.store.tables import inbox, microseconds
+from twin.store.tables import inbox
+from twin.times import microseconds
 
 WAITING = Prepared(
     select(inbox.c.update_id, inbox.c.payload, inbox.c.attempts)

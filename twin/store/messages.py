@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.driver import run_at_once
 from twin.store.prepared import Prepared, given
-from twin.store.tables import messages, microseconds, outbox
+from twin.store.tables import messages, outbox
+from twin.times import microseconds
 from twin.turns import Message
 
-COLUMNS = tuple(getattr(messages.c, name) for name in Message.__dataclass_fields__)
-INSERT = "INSERT INTO messages (channel, dialog_id, message_id, out, sent_at, text, kind, reply_to_id, forwarded, via_bot, source) VALUES "
-PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COLUMNS = tuple(getattr(messages.c, name) for name in Message._fields)
+SENT_AT = Message._fields.index("sent_at")
+INSERT = f"INSERT INTO messages ({', '.join(Message._fields)}) VALUES "
+PLACES = f"({', '.join('?' * len(COLUMNS))})"
+INSERT_ONE = f"{INSERT}{PLACES} ON CONFLICT DO NOTHING"
 ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
 
 
@@ -49,22 +52,16 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
     (`business`) takes the source of whoever reads it again, the collector or an import.
 
     `replaces` limits the replacing to rows of this source."""
-    values = [
-        (
-            *(row.channel, row.dialog_id, row.message_id, row.out, microseconds(row.sent_at), row.text, row.kind),
-            *(row.reply_to_id, row.forwarded, row.via_bot, row.source),
-        )
-        for row in rows
-    ]
+    rows = list(rows)
     # Many rows in one statement, past SQLAlchemy's processing of each: the driver takes Python's lock again after each statement,
     # and would wait for it up to 5 ms each time while a collection reads.
     new = 0
-    for start in range(0, len(values), ROWS_A_STATEMENT):
-        some = values[start : start + ROWS_A_STATEMENT]
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        some = rows[start : start + ROWS_A_STATEMENT]
         statement = f"{INSERT}{', '.join([PLACES] * len(some))} ON CONFLICT DO NOTHING"
         # The driver counts inserted rows; asking the table would cost a scan per batch.
-        new += run_at_once(connection, statement, tuple(chain.from_iterable(some))).rowcount
-    if new < len(values):
+        new += run_at_once(connection, statement, _values(some)).rowcount
+    if new < len(rows):
         await connection.execute(
             update(messages)
             .where(
@@ -77,31 +74,31 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
             )
             .values(text=bindparam("new_text"), kind=bindparam("new_kind")),
             [
-                {"at_channel": row[0], "at_dialog_id": row[1], "at_message_id": row[2], "new_text": row[5], "new_kind": row[6]}
-                for row in values
+                {
+                    "at_channel": m.channel,
+                    "at_dialog_id": m.dialog_id,
+                    "at_message_id": m.message_id,
+                    "new_text": m.text,
+                    "new_kind": m.kind,
+                }
+                for m in rows
             ],
         )
-        await _adopt(connection, [{"of": row[0], "in": row[1], "id": row[2], "new": row[10]} for row in values if row[10] != "business"])
+        adopted = [{"of": m.channel, "in": m.dialog_id, "id": m.message_id, "new": m.source} for m in rows if m.source != "business"]
+        await _adopt(connection, adopted)
     return new
 
 
 async def add(connection: AsyncConnection, message: Message) -> bool:
     """Keep one message. False, and nothing changed, if it is there already."""
-    m = message
-    values = (
-        m.channel,
-        m.dialog_id,
-        m.message_id,
-        m.out,
-        microseconds(m.sent_at),
-        m.text,
-        m.kind,
-        m.reply_to_id,
-        m.forwarded,
-        m.via_bot,
-        m.source,
-    )
-    return run_at_once(connection, f"{INSERT}{PLACES} ON CONFLICT DO NOTHING", values).rowcount == 1
+    return run_at_once(connection, INSERT_ONE, _values([message])).rowcount == 1
+
+
+def _values(rows: Sequence[Message]) -> tuple[Any, ...]:
+    """Of all rows, one after the other, as the columns hold them."""
+    values: list[Any] = list(chain.from_iterable(rows))
+    values[SENT_AT :: len(COLUMNS)] = map(microseconds, values[SENT_AT :: len(COLUMNS)])
+    return tuple(values)
 
 
 async def _adopt(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
@@ -142,7 +139,7 @@ async def mark_deleted(connection: AsyncConnection, channel: str, dialog_id: int
 async def history(connection: AsyncConnection, dialog_id: int, *, newest: int | None = None) -> list[Message]:
     """One dialog over all channels, oldest first, deleted ones left out; `newest` limits it to the last ones."""
     rows = await HISTORY.rows(connection, which=dialog_id, count=-1 if newest is None else newest)
-    return [Message(*row) for row in reversed(rows)]
+    return [Message._make(row) for row in reversed(rows)]
 
 
 async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, since: datetime) -> dict[int, tuple[str, str]]:
@@ -155,7 +152,7 @@ async def sent_since(connection: AsyncConnection, channel: str, dialog_id: int, 
 async def get(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> Message | None:
     """One message, marked deleted or not."""
     row = await ONE.first(connection, channel=channel, dialog_id=dialog_id, message_id=message_id)
-    return Message(*row) if row else None
+    return Message._make(row) if row else None
 
 
 async def dialogs_of(connection: AsyncConnection, channel: str, message_ids: Sequence[int]) -> dict[int, list[int]]:
@@ -187,16 +184,13 @@ async def after(connection: AsyncConnection, channel: str, dialog_id: int, messa
     """What came into a chat after this message and is not marked deleted, by id."""
     newer = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id > message_id
     query = select(*COLUMNS).where(*newer, messages.c.deleted_at.is_(None)).order_by(messages.c.message_id)
-    return [Message(*tuple[Any, ...](row)) for row in await connection.execute(query)]
+    return [Message._make(row) for row in await connection.execute(query)]
 
 
 async def provisional(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Message]:
     """What arrived by the owner's word, kept under the negative of its bubble's id, oldest first."""
     mine = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id < 0
-    return [
-        Message(*tuple[Any, ...](row))
-        for row in await connection.execute(select(*COLUMNS).where(*mine).order_by(messages.c.message_id.desc()))
-    ]
+    return [Message._make(row) for row in await connection.execute(select(*COLUMNS).where(*mine).order_by(messages.c.message_id.desc()))]
 
 
 async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:

@@ -14,10 +14,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,8 +32,7 @@ OPEN: tuple[State, ...] = (*UNSETTLED, "retracting")  # there is something to do
 FINAL: tuple[State, ...] = ("sent", "failed", "cancelled", "retracted")
 
 
-@dataclass(frozen=True)
-class Bubble:
+class Bubble(NamedTuple):
     """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none. `way`: the one it was tried by."""
 
     id: int
@@ -58,7 +56,7 @@ class Bubble:
         return int(self.tried_at.timestamp() * 1000) if self.tried_at else 0
 
 
-COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble.__dataclass_fields__)
+COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble._fields)
 _NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id", "typing_at", "not_before_at")
 ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
@@ -141,15 +139,15 @@ async def forget_cancelled(connection: AsyncConnection, draft_id: int) -> None:
 
 async def get(connection: AsyncConnection, bubble_id: int) -> Bubble | None:
     row = await ONE.first(connection, which=bubble_id)
-    return Bubble(*row) if row else None
+    return Bubble._make(row) if row else None
 
 
 async def of_draft(connection: AsyncConnection, draft_id: int) -> list[Bubble]:
-    return [Bubble(*row) for row in await OF_DRAFT.rows(connection, which=draft_id)]
+    return [Bubble._make(row) for row in await OF_DRAFT.rows(connection, which=draft_id)]
 
 
 async def in_state(connection: AsyncConnection, *states: State) -> list[Bubble]:
-    return [Bubble(*row) for row in await _in_state(*states).rows(connection)]
+    return [Bubble._make(row) for row in await _in_state(*states).rows(connection)]
 
 
 async def first(connection: AsyncConnection) -> Bubble | None:
@@ -159,7 +157,7 @@ async def first(connection: AsyncConnection) -> Bubble | None:
     uncertain bubble stands still until the owner has answered.
     """
     row = await FIRST.first(connection)
-    return Bubble(*row) if row else None
+    return Bubble._make(row) if row else None
 
 
 async def is_recorded(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> bool:
@@ -169,7 +167,7 @@ async def is_recorded(connection: AsyncConnection, channel: str, dialog_id: int,
 
 async def in_doubt(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Bubble]:
     """What was tried here and may have arrived, oldest first. A session's send waits for its next try while nobody knows."""
-    return [Bubble(*row) for row in await IN_DOUBT.rows(connection, channel=channel, dialog_id=dialog_id)]
+    return [Bubble._make(row) for row in await IN_DOUBT.rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def open_kinds(connection: AsyncConnection) -> set[tuple[str, State]]:
@@ -183,12 +181,12 @@ async def ready(
     """The next bubble of each dialog, if its time has come. The account's dialogs `held` are passed over (None: all of them);
     `only` names one dialog."""
     free = {"held": json.dumps(list(held or ())), "all_held": held is None}
-    return [Bubble(*row) for row in await READY.rows(connection, now=now, count=limit, only=only, **free)]
+    return [Bubble._make(row) for row in await READY.rows(connection, now=now, count=limit, only=only, **free)]
 
 
 async def later(connection: AsyncConnection, now: datetime, *, limit: int) -> list[Bubble]:
     """The next bubble of each dialog whose time has not come, in the order in which something begins for them."""
-    return [Bubble(*row) for row in await LATER.rows(connection, now=now, count=limit)]
+    return [Bubble._make(row) for row in await LATER.rows(connection, now=now, count=limit)]
 
 
 async def tried_by_session(connection: AsyncConnection) -> set[int]:
@@ -198,7 +196,7 @@ async def tried_by_session(connection: AsyncConnection) -> set[int]:
 
 
 async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Sequence[State]) -> list[Bubble]:
-    return [Bubble(*row) for row in await _of_dialog(*states).rows(connection, channel=channel, dialog_id=dialog_id)]
+    return [Bubble._make(row) for row in await _of_dialog(*states).rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:

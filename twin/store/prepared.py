@@ -7,7 +7,8 @@ types still convert what goes in and what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +16,11 @@ from sqlalchemy import BindParameter, Executable, bindparam
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
 from twin.store.driver import run_at_once
+from twin.store.tables import UtcDateTime
+from twin.times import microseconds, since_1970
 
 _DIALECT = SQLiteDialect_pysqlite(paramstyle="qmark")
 
@@ -46,6 +50,13 @@ class Prepared:
         compiled = self._compiled
         return run_at_once(connection, compiled.sql, compiled.parameters(values)).rowcount
 
+    async def insert(self, connection: AsyncConnection, **values: Any) -> int:
+        """Returns the new row's id."""
+        compiled = self._compiled
+        made = run_at_once(connection, compiled.sql, compiled.parameters(values)).lastrowid
+        assert made is not None
+        return made
+
     async def rows(self, connection: AsyncConnection, **values: Any) -> list[tuple[Any, ...]]:
         compiled = self._compiled
         found = run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall()
@@ -62,10 +73,10 @@ class _Compiled:
         compiled: SQLCompiler = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        binders = {name: bound.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) for bound, name in compiled.bind_names.items()}
-        self._places = [(name, binders.get(name)) for name in compiled.positiontup or ()]
-        columns = getattr(statement, "exported_columns", ())
-        readers = [column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for column in columns]
+        binders = {name: _binder(bound.type) for bound, name in compiled.bind_names.items()}
+        self._names = list(compiled.positiontup or ())
+        self._binding = [(place, bind) for place, name in enumerate(self._names) if (bind := binders.get(name))]
+        readers = [_reader(column.type) for column in getattr(statement, "exported_columns", ())]
         self.converting = [(place, read) for place, read in enumerate(readers) if read]
 
     def read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -76,4 +87,27 @@ class _Compiled:
 
     def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         named = {**self._fixed, **values}
-        return tuple([convert(named[name]) if convert else named[name] for name, convert in self._places])
+        found = [named[name] for name in self._names]
+        for place, bind in self._binding:
+            found[place] = bind(found[place])
+        return tuple(found)
+
+
+def _binder(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(kind, UtcDateTime):
+        return _to_microseconds  # a TypeDecorator's own takes three times as long
+    return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)
+
+
+def _reader(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(kind, UtcDateTime):
+        return _to_time
+    return kind.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
+
+
+def _to_microseconds(at: datetime | None) -> int | None:
+    return None if at is None else microseconds(at)
+
+
+def _to_time(since: int | None) -> datetime | None:
+    return None if since is None else since_1970(since)

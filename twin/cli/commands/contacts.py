@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -108,7 +107,7 @@ async def _rows(connection: Any) -> list[dict[str, Any]]:
     rows = []
     for dialog in await dialogs.find(connection):
         total, own = counts.get(dialog.dialog_id, (0, 0))
-        row = asdict(dialog)
+        row = dialog._asdict()
         row.pop("watermark")
         rows.append({**row, "messages": total, "owner_messages": own})
     return sorted(rows, key=lambda row: (-row["messages"], row["dialog_id"]))
