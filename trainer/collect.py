@@ -221,7 +221,8 @@ class _Run:
         pages = self.account.pages(dialog.input_entity, start, newest, lambda: self._still_wanted(dialog_id))
         async with aclosing(pages):
             async for page in pages:
-                seen.update(raw.id for raw in page if type(raw).__name__ != "MessageEmpty")
+                if again:
+                    seen.update(raw.id for raw in page if type(raw).__name__ != "MessageEmpty")
                 await self.saving.add(dialog_id, page, again)
         # Only a reading that reached the newest message proves that what it did not meet is gone.
         if (newest in seen or newest <= start) and (gone := sorted(again.keys() - seen)):

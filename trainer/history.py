@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -78,7 +79,7 @@ class Account:
         try:
             while coming:
                 answer = await coming
-                page = sorted((raw for raw in answer.messages if raw.id > after), key=lambda raw: raw.id) if answer else []
+                page = sorted([raw for raw in answer.messages if raw.id > after], key=attrgetter("id")) if answer else []
                 if not page:
                     return
                 after = page[-1].id

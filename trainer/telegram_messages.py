@@ -37,20 +37,23 @@ def to_message(raw: Any, dialog_id: int) -> Message | None:
         return None
     if shape == "MessageService":
         return Message("account", dialog_id, raw.id, bool(raw.out), raw.date, "", "service", reply_to_id(raw.reply_to))
-    kind = media_kind(raw)
-    return Message(
-        channel="account",
-        dialog_id=dialog_id,
-        message_id=raw.id,
-        out=bool(raw.out),
-        sent_at=raw.date,
-        text=raw.message or own_words(raw.media, kind),
-        kind=kind,
-        reply_to_id=reply_to_id(raw.reply_to),
-        forwarded=raw.fwd_from is not None,
+    text, kind = raw.message, "text"
+    if raw.media is not None or not text:
+        kind = media_kind(raw)
+        text = text or own_words(raw.media, kind)
+    return Message(  # by place: names take as long again, and there are millions
+        "account",
+        dialog_id,
+        raw.id,
+        bool(raw.out),
+        raw.date,
+        text,
+        kind,
+        reply_to_id(raw.reply_to) if raw.reply_to else None,
+        raw.fwd_from is not None,
         # `offline` marks greetings and away messages: Telegram sends them by itself, nobody typed them there and then
-        via_bot=raw.via_bot_id is not None or bool(raw.offline),
-        source="collected" if raw.via_business_bot_id is None else "twin",
+        raw.via_bot_id is not None or bool(raw.offline),
+        "collected" if raw.via_business_bot_id is None else "twin",
     )
 
 
