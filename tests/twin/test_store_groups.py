@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store import dialogs, facts, open_store
+from twin.store import dialogs, facts, messages, open_store
 from twin.store.engine import Store
 from twin.store.tables import facts as table
+from twin.turns import Message
 
 
 @pytest.fixture
@@ -166,3 +168,62 @@ async def test_a_fact_of_a_transaction_that_failed_is_not_remembered(store: Stor
     assert seen == 1
     async with store.connect() as connection:
         assert await value(connection) == 1
+
+
+def many_messages() -> list[Message]:
+    at = datetime(2025, 1, 1, tzinfo=UTC)
+    return [Message("account", 7, number, False, at, f"message {number}") for number in range(1, 1001)]
+
+
+async def count_messages(store: Store) -> int:
+    async with store.connect() as connection:
+        return len(await messages.history(connection, 7))
+
+
+async def test_the_loop_goes_on_while_many_rows_are_written(store: Store) -> None:
+    steps, ended = 0, asyncio.Event()
+
+    async def others() -> None:
+        nonlocal steps
+        while not ended.is_set():
+            steps += 1
+            await asyncio.sleep(0)
+
+    async def save() -> None:
+        async with store.begin() as connection:
+            before = steps
+            assert await messages.save(connection, many_messages()) == 1000
+            assert steps > before
+        ended.set()
+
+    await asyncio.gather(save(), others())
+    assert await count_messages(store) == 1000
+
+
+async def test_many_rows_whose_writer_is_cancelled_are_not_there_and_the_next_writer_is_not_disturbed(store: Store) -> None:
+    inside = asyncio.Event()
+
+    async def save() -> None:
+        async with store.begin() as connection:
+            inside.set()
+            await messages.save(connection, many_messages())
+
+    task = asyncio.create_task(save())
+    await inside.wait()
+    for _ in range(3):  # whoever stops a program may press Ctrl-C more than once
+        task.cancel()
+        await asyncio.sleep(0)
+    await write(store, "after")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await count_messages(store) == 0
+    assert await names(store) == {"after"}
+
+
+async def test_an_error_in_many_rows_is_the_same_as_in_one(store: Store) -> None:
+    broken = [message._replace(text=None) for message in many_messages()]  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError):
+        async with store.begin() as connection:
+            await messages.save(connection, broken)
+    await write(store, "after")
+    assert await count_messages(store) == 0

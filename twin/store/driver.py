@@ -6,7 +6,8 @@ poller got no turn in 10 s and the bot ended with "database is locked". Here a t
 in one piece, so writers of one process do not meet. What waits is another process's lock, and that is awaited, not sat out.
 
 A commit's fsync does hold the loop up, for 0.2 ms on the disk that this was measured on: whoever could run meanwhile would wait
-for the store anyway. Whole chats by the thousand are for `twin.history`.
+for the store anyway. What takes SQLite milliseconds runs beside the loop (`run_beside`); whole chats by the thousand are read by
+`twin.history`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -124,6 +126,21 @@ def run_at_once(connection: AsyncConnection, sql: str, parameters: tuple[Any, ..
         return connection.driver.at_once.execute(sql, parameters)
     except sqlite3.Error as exc:
         raise DBAPIError.instance(sql, parameters, exc, sqlite3.Error) from exc
+
+
+async def run_beside(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> int:
+    """A statement that takes milliseconds, in a thread, so that the loop goes on; returns how many rows it changed.
+
+    It runs to its end even if it is cancelled: nobody may touch the connection meanwhile."""
+    running = asyncio.get_running_loop().run_in_executor(None, run_at_once, connection, sql, parameters)
+    try:
+        return (await asyncio.shield(running)).rowcount
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        running.exception()  # seen: whoever cancelled it does not ask
+        raise
 
 
 def transaction_cache(connection: AsyncConnection) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store.driver import run_at_once
+from twin.store.driver import run_at_once, run_beside
 from twin.store.prepared import Prepared, given
 from twin.store.tables import messages, outbox
 from twin.times import microseconds
@@ -22,6 +22,7 @@ INSERT = f"INSERT INTO messages ({', '.join(Message._fields)}) VALUES "
 PLACES = f"({', '.join('?' * len(COLUMNS))})"
 INSERT_ONE = f"{INSERT}{PLACES} ON CONFLICT DO NOTHING"
 ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
+MANY = 200  # rows that take SQLite about a millisecond, in which the loop may well do something else
 
 
 _HERE = messages.c.channel == given("channel"), messages.c.dialog_id == given("dialog_id"), messages.c.message_id == given("message_id")
@@ -60,7 +61,8 @@ async def save(connection: AsyncConnection, rows: Iterable[Message], *, replaces
         some = rows[start : start + ROWS_A_STATEMENT]
         statement = f"{INSERT}{', '.join([PLACES] * len(some))} ON CONFLICT DO NOTHING"
         # The driver counts inserted rows; asking the table would cost a scan per batch.
-        new += run_at_once(connection, statement, _values(some)).rowcount
+        values = _values(some)
+        new += await run_beside(connection, statement, values) if len(some) >= MANY else run_at_once(connection, statement, values).rowcount
     if new < len(rows):
         await connection.execute(
             update(messages)
