@@ -343,6 +343,7 @@ async def twin(api_url: str, folder: Path) -> None:
         },
         auto={"in_a_row": many, "per_hour": many, "per_day": many, "quiet_hours": None, "min_logprob": -10.0},  # type: ignore[arg-type]
         tempo={"kind": "instant"},  # type: ignore[arg-type]
+        engine={"kind": "vllm"},  # type: ignore[arg-type]  # it stands for one that takes many prompts at a time
     )
     log_to(folder)
     store = open_store(settings.store_path)

@@ -124,11 +124,13 @@ class Drafter:
         plan = await self._plan(prepared, proposal) if goes_by_itself else None
         now = utc_now()
         async with twin.store.begin() as connection:
-            draft = await drafting.propose(connection, job, prepared, proposal, twin.settings, now)
+            fate = await automatic.fate(connection, job.dialog_id, proposal, flags, plan, twin.settings, now) if plan else None
+            born = fate.born if fate else {}
+            draft = await drafting.propose(connection, job, prepared, proposal, twin.settings, now, born=born)
             if draft and job.dialog_id == twin.owner_id:
                 await decisions.approve_own(connection, draft, now)
-            elif draft and plan:
-                await automatic.settle(connection, draft, flags, plan, twin.settings, now)
+            elif draft and fate and plan and fate.bubbles:
+                await automatic.let_go(connection, draft, fate.bubbles, plan, now)
             back = bool(tokens) and await drafting.end_outage(connection, now)
         if back:
             log.info("engine.recovered")

@@ -6,13 +6,17 @@ aiogram's own loop acknowledges first and loses what a kill interrupts: 70 of 1,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import TelegramConflictError
 
 from bot.context import Twin, utc_now
+from bot.plain import take_in
 from bot.telegram import ERRORS, GetRawUpdates, Pause, explain, quietly
+from bot.worker import place
 from twin.store import inbox
 
 log = structlog.get_logger()
@@ -42,8 +46,23 @@ async def poll(twin: Twin, bot: Bot, kinds: list[str]) -> None:
         if not updates:
             offset = None
             continue
-        async with twin.store.begin() as connection:
-            new = await inbox.keep(connection, updates, utc_now())
+        await _keep(twin, updates)
         offset = max(update["update_id"] for update in updates) + 1
-        log.debug("updates.received", count=len(updates), new=new)
+
+
+async def _keep(twin: Twin, updates: list[dict[str, Any]]) -> None:
+    rest: Sequence[Mapping[str, Any]]
+    try:
+        async with twin.store.begin() as connection:
+            rest = await take_in(connection, updates, twin)
+            await inbox.keep(connection, rest, utc_now())
+    except Exception as exc:  # noqa: BLE001 - nothing is lost by a bug: the inbox knows what to do with an update that cannot be handled
+        log.error("updates.not_taken_in", count=len(updates), error=type(exc).__name__, place=place(exc))
+        rest = updates
+        async with twin.store.begin() as connection:
+            await inbox.keep(connection, updates, utc_now())
+    log.debug("updates.received", count=len(updates), for_inbox=len(rest))
+    if rest:
         twin.bells.inbox.set()
+    if len(rest) < len(updates):
+        twin.bells.ring()

@@ -27,7 +27,7 @@ from twin.store import connections, drafts, outbox
 from twin.store.outbox import Bubble, Way
 
 log = structlog.get_logger()
-SENDS_AT_ONCE = 8
+SENDS_AT_ONCE = 16
 Settle = Callable[[AsyncConnection], Awaitable[None]]  # what came of a request, to be written down
 
 

@@ -28,6 +28,7 @@ from aiogram.exceptions import (
 from aiogram.methods import Response, TelegramMethod
 from aiogram.types import Message
 from aiohttp import ClientConnectorError
+from pydantic import BaseModel
 
 from twin.errors import SettingsError, TelegramError
 from twin.settings import Settings
@@ -51,6 +52,24 @@ class GetRawUpdates(TelegramMethod[list[dict[str, Any]]]):
     allowed_updates: list[str] | None = None
 
 
+class SentMessage(BaseModel):
+    """Of the message that Telegram sends back, what is needed: to read all of it takes as long as to write it."""
+
+    message_id: int
+    date: int
+
+
+class SendText(TelegramMethod[SentMessage]):
+    """sendMessage with a text and nothing else, https://core.telegram.org/bots/api#sendmessage."""
+
+    __returning__ = SentMessage
+    __api_method__ = "sendMessage"
+
+    chat_id: int
+    text: str
+    business_connection_id: str | None = None
+
+
 def make_bot(settings: Settings) -> Bot:
     if settings.bot.token is None:
         raise SettingsError("The bot's token is not set.", mend="Get one from @BotFather and set TWIN_BOT__TOKEN.")
@@ -62,7 +81,7 @@ class Session(AiohttpSession):
     def __init__(self, api: TelegramAPIServer) -> None:
         super().__init__(api=api)
         # pydantic keeps Response[...] only as long as somebody holds it, and else builds it anew for an answer: 4 ms of CPU each.
-        self.answers = Response[list[dict[str, Any]]], Response[Message], Response[bool], Response[Message | bool]
+        self.answers = Response[list[dict[str, Any]]], Response[SentMessage], Response[Message], Response[bool], Response[Message | bool]
 
 
 class Outcome(Enum):

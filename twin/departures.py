@@ -64,7 +64,8 @@ async def outlook(connection: AsyncConnection, settings: Settings, now: datetime
     only = (settings.owner.id or 0) if await silence.since(connection) else None
     held = await inbox.unheeded(connection) if any(channel == "account" for channel, _ in kinds) else set()
     ready = await outbox.ready(connection, now, limit=room, held=held, only=only) if "waiting" in states else []
-    later = await outbox.later(connection, now, limit=AHEAD) if "waiting" in states else []
+    # While more may go than there is room for, something ends before anything else begins.
+    later = await outbox.later(connection, now, limit=AHEAD) if "waiting" in states and len(ready) < max(room, 1) else []
     seen = [b for b in later if only in (None, b.dialog_id) and not _is_held(b, held)]
     typing = [b for b in seen if b.typing_at and b.typing_at <= now]
     open_ones = await outbox.in_state(connection, "unheard", "retracting") if states & {"unheard", "retracting"} else []

@@ -9,10 +9,11 @@ Every function works inside the caller's transaction and may be repeated after a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -103,9 +104,9 @@ async def held_back_until(connection: AsyncConnection, job: Job, settings: Setti
     """When a draft may be made again, if an hour's limit is used up, of this contact or of all."""
     if job.due is None or job.dialog_id == settings.owner.id:
         return None
-    made = await drafts.made_at(connection, settings.bot.drafts_per_hour, of=job.key)
-    in_all = await drafts.made_at(connection, settings.bot.drafts_per_hour_in_all)
-    free_at = max((at + timedelta(hours=1, seconds=1) for at in (made, in_all) if at), default=now)
+    bot = settings.bot
+    made = await drafts.made_at(connection, *job.key, nth_here=bot.drafts_per_hour, nth=bot.drafts_per_hour_in_all)
+    free_at = max((at + timedelta(hours=1, seconds=1) for at in made if at), default=now)
     return free_at if free_at > now + timedelta(seconds=1) else None
 
 
@@ -144,10 +145,18 @@ async def drop(connection: AsyncConnection, job: Job) -> None:
 
 
 async def propose(
-    connection: AsyncConnection, job: Job, prepared: Prepared, proposal: Proposal, settings: Settings, now: datetime
+    connection: AsyncConnection,
+    job: Job,
+    prepared: Prepared,
+    proposal: Proposal,
+    settings: Settings,
+    now: datetime,
+    *,
+    born: Mapping[str, Any] = MappingProxyType({}),
 ) -> Draft | None:
     """Turn a proposal into a pending draft, into the next variant of one, or into a shadow. None if it is out of date already:
-    something came in, the twin was told to be silent, or the contact's mode is another."""
+    something came in, the twin was told to be silent, or the contact's mode is another. `born`: columns of a first draft whose fate
+    is known (`twin.automatic`)."""
     words = {"text": proposal.text, "adapter": proposal.adapter, "mean_logprob": proposal.mean_logprob, "intent": proposal.intent}
     if job.draft:
         fresh = {
@@ -164,10 +173,9 @@ async def propose(
         return None
     if not (job.due and await due.take(connection, job.due)):
         return None
-    draft = await _add(connection, job, proposal, prepared.mode, now)
     if prepared.mode == "shadow":
-        await drafts.change(connection, draft, state="expired", reason=SHADOW, settled_at=now)
-    return draft
+        born = {"state": "expired", "reason": SHADOW, "settled_at": now}
+    return await _add(connection, job, proposal, prepared.mode, now, born)
 
 
 async def put_off(connection: AsyncConnection, job: Job, error: EngineError, now: datetime) -> datetime:
@@ -225,7 +233,12 @@ async def _still_wanted(connection: AsyncConnection, dialog: Dialog | None, prep
 
 
 async def _add(
-    connection: AsyncConnection, job: Job, proposal: Proposal, mode: Literal["approve", "auto", "shadow"], now: datetime
+    connection: AsyncConnection,
+    job: Job,
+    proposal: Proposal,
+    mode: Literal["approve", "auto", "shadow"],
+    now: datetime,
+    born: Mapping[str, Any] = MappingProxyType({}),
 ) -> Draft:
     return await drafts.add(
         connection,
@@ -235,8 +248,8 @@ async def _add(
         text=proposal.text,
         adapter=proposal.adapter,
         mean_logprob=proposal.mean_logprob,
-        reason=proposal.reason,
         mode=mode,
         intent=proposal.intent,
         at=now,
+        **{"reason": proposal.reason, **born},
     )

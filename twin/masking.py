@@ -8,6 +8,7 @@ languages; the password words are a list per language that can grow.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 PASSWORD_WORDS = (
     "password|passwort|passwd|kennwort|passcode|passphrase|pin code|pincode|contraseña|mot de passe|senha|parola|hasło|wachtwoord|пароль"
@@ -47,8 +48,11 @@ _DATE = re.compile(rf"{_WHEN}(?: ?[-–] ?{_WHEN})?")
 MASK = re.compile(r"\[(?:email|password|key|account|card|phone)\]", re.IGNORECASE)
 
 
+@lru_cache(maxsize=8192)
 def mask(text: str) -> str:
-    """The text with every such thing replaced by [email], [password], [key], [account], [card] or [phone]."""
+    """The text with every such thing replaced by [email], [password], [key], [account], [card] or [phone].
+
+    The last ones are kept: a prompt has the words of the one before it and a few new ones."""
     if "@" in text:
         text = _EMAIL.sub("[email]", text)
     if _may_name_a_password(text):

@@ -201,9 +201,8 @@ async def cancel_waiting(
     with the reason."""
     unsettled = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
     concerned = [b for b in unsettled if not only_auto or await drafts.went_by_itself(connection, b.draft_id)]
-    for bubble in concerned:
-        await _withdraw(connection, bubble, reason, now)
-    for draft_id in sorted({b.draft_id for b in concerned}):
+    cancelled = {b.draft_id for b in concerned if await _withdraw(connection, b, reason, now)}
+    for draft_id in sorted(cancelled):
         await settle(connection, await drafts.get(connection, draft_id), await outbox.of_draft(connection, draft_id), now)
     return len(concerned)
 
@@ -271,13 +270,15 @@ async def name_of(connection: AsyncConnection, bubble: Bubble) -> str:
     return (dialog and dialog.name) or f"contact {bubble.dialog_id}"
 
 
-async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> None:
+async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> bool:
+    """True if it will certainly not arrive."""
     if bubble.state == "waiting" and bubble.way != "session":
-        await outbox.move(connection, bubble, "cancelled", error=reason)
-    elif bubble.state == "waiting":  # it may have gone, and repeating it would have been safe
+        return await outbox.move(connection, bubble, "cancelled", error=reason)
+    if bubble.state == "waiting":  # it may have gone, and repeating it would have been safe
         await outbox.move(connection, bubble, "unheard", error=reason, not_before_at=now)
     else:
         await outbox.change(connection, bubble.id, error=reason)
+    return False
 
 
 async def _unwanted(connection: AsyncConnection, bubble: Bubble) -> str | None:

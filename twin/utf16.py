@@ -9,6 +9,8 @@ JOINER = "\u200d"
 
 
 def length(text: str) -> int:
+    if text.isascii():
+        return len(text)
     return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)
 
 

@@ -5,12 +5,14 @@ The connection is looked up for each request, so that one that was withdrawn a m
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 
-from bot.telegram import ERRORS, Outcome, quietly
+from bot.telegram import ERRORS, Outcome, SendText, quietly
 from bot.ways import Delivered, NotSent
-from bot.ways.chat import not_sent, utc
+from bot.ways.chat import not_sent
 from twin.departures import MAY_NOT_REPLY, UNCONNECTED
 from twin.store import connections
 from twin.store.engine import Store
@@ -37,10 +39,10 @@ class BusinessWay:
     async def send(self, bubble: Bubble) -> Delivered:
         connection_id = await self._connection("can_reply", MAY_NOT_REPLY)
         try:
-            message = await self.bot.send_message(bubble.dialog_id, bubble.text, business_connection_id=connection_id)
+            sent = await self.bot(SendText(chat_id=bubble.dialog_id, text=bubble.text, business_connection_id=connection_id))
         except ERRORS as exc:
             raise _not_sent(exc) from exc
-        return Delivered(message.message_id, utc(message.date))
+        return Delivered(sent.message_id, datetime.fromtimestamp(sent.date, UTC))
 
     async def delete(self, dialog_id: int, message_ids: list[int]) -> None:
         connection_id = await self._connection("can_delete_sent_messages", "my connection to your account does not allow me to delete")

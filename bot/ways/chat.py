@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 
-from bot.telegram import ERRORS, Outcome, explain, outcome, quietly
+from bot.telegram import ERRORS, Outcome, SendText, explain, outcome, quietly
 from bot.ways import Delivered, NotSent
 from twin.store.outbox import Bubble, Way
 
@@ -21,10 +20,10 @@ class BotWay:
 
     async def send(self, bubble: Bubble) -> Delivered:
         try:
-            message = await self.bot.send_message(bubble.dialog_id, bubble.text)
+            sent = await self.bot(SendText(chat_id=bubble.dialog_id, text=bubble.text))
         except ERRORS as exc:
             raise not_sent(exc) from exc
-        return Delivered(message.message_id, utc(message.date))
+        return Delivered(sent.message_id, datetime.fromtimestamp(sent.date, UTC))
 
     async def delete(self, dialog_id: int, message_ids: list[int]) -> None:
         try:
@@ -54,7 +53,3 @@ def why(error: Exception) -> str:
     if "chat not found" in text:
         return "Telegram knows no such chat"
     return f"Telegram refused it ({text.removeprefix('Bad Request: ')})"
-
-
-def utc(date: datetime | Any) -> datetime:
-    return date if isinstance(date, datetime) else datetime.fromtimestamp(date, UTC)

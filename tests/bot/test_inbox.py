@@ -27,16 +27,28 @@ async def test_doubled_and_reordered_updates_are_handled_once_each(tmp_path: Pat
         assert len(scene.cards()) == 1
 
 
+FORWARDED = {"forward_origin": {"type": "hidden_user", "date": 1, "sender_user_name": "Somebody"}}  # so it takes the inbox
+
+
 async def test_an_update_is_in_the_store_before_the_poll_that_acknowledges_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as scene:
-        update_id = scene.api.push_update(BOT, "message", _message(1, "hello"))
+        update_id = scene.api.push_update(BOT, "message", _message(1, "hello") | FORWARDED)
         await until(lambda: not len(scene.api.door.inbox(BOT)))
         assert update_id in [row["update_id"] for row in await scene.rows("inbox")]
 
 
+async def test_plain_words_are_in_the_store_before_the_poll_that_acknowledges_them_and_not_in_the_inbox(tmp_path: Path) -> None:
+    async with opened(tmp_path, burst_seconds=60) as scene:
+        scene.api.push_update(BOT, "message", _message(1, "hello"))
+        await until(lambda: not len(scene.api.door.inbox(BOT)))
+        assert [row["text"] for row in await scene.rows("messages")] == ["hello"]
+        assert [row["dialog_id"] for row in await scene.rows("replies_due")] == [ADA]
+        assert await scene.rows("inbox") == []
+
+
 async def test_handled_updates_leave_no_words_in_the_inbox(tmp_path: Path) -> None:
     async with opened(tmp_path) as scene:
-        scene.writes("a secret")
+        scene.api.push_update(BOT, "message", _message(1, "a secret") | FORWARDED)
         await scene.card("a secret")
         await scene.idle()
         assert {row["payload"] for row in await scene.rows("inbox")} == {""}
@@ -53,7 +65,7 @@ async def test_a_poisonous_update_is_set_aside_and_told_once_without_its_words(t
     monkeypatch.setattr(contacts, "to_message", poisoned)
     with capture_logs() as logs:
         async with opened(tmp_path) as scene:
-            scene.writes("poison")
+            scene.api.push_update(BOT, "message", _message(1, "poison") | FORWARDED)
             scene.writes("hello")
             await scene.card("hello")
             told = await scene.hear("set it aside")

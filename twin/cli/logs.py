@@ -6,6 +6,7 @@ because the message of an exception may quote what somebody wrote.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -32,12 +33,19 @@ def log_to(data: Path, *, also_to_stderr: bool = False) -> Path:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             frames_only,
             *([_to_stderr] if also_to_stderr else []),
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.JSONRenderer(_as_json),
         ],
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(path))),
         cache_logger_on_first_use=False,
     )
     return path
+
+
+_ENCODER = json.JSONEncoder(default=str)  # json.dumps would make one for every line
+
+
+def _as_json(event: Event, **_: Any) -> str:
+    return _ENCODER.encode(event)
 
 
 def log_path(data: Path) -> Path:

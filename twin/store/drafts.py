@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, literal_column, null, select, text, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.prepared import Prepared, given
@@ -56,7 +56,7 @@ COLUMNS = tuple(getattr(drafts.c, name) for name in Draft._fields)
 
 
 _HERE = drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id")
-_LATER = {"id", "another_due_at", "card_message_id", "settled_at", "wish", "undo_until", "is_automatic"}
+_LATER = {"id", "another_due_at", "card_message_id", "wish"}
 _NEW = [name for name in Draft._fields if name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
 ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}))
@@ -64,7 +64,10 @@ ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
 PENDING = Prepared(select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc()))
 PENDING_HERE = Prepared(select(*COLUMNS).where(drafts.c.state == "pending", *_HERE).order_by(drafts.c.id.desc()))
 NEWEST = Prepared(select(*COLUMNS).where(*_HERE).order_by(drafts.c.id.desc()).limit(1))
-ANSWERED_ID = Prepared(select(func.max(drafts.c.answers_message_id)).where(*_HERE, drafts.c.state.in_(_ANSWERED)))
+# The newest of them knew the newest message: one row is read, where max() would read every draft of the chat.
+ANSWERED_ID = Prepared(
+    select(drafts.c.answers_message_id).where(*_HERE, drafts.c.state.in_(_ANSWERED)).order_by(drafts.c.id.desc()).limit(1)
+)
 
 DECIDED = Prepared(
     select(decisions.c.action, decisions.c.draft_text, decisions.c.final_text)
@@ -107,28 +110,37 @@ ANOTHER_DUE = Prepared(
     .order_by(drafts.c.another_due_at, drafts.c.id)
     .limit(given("count"))
 )
+
+
+def _nth(query: Select[tuple[datetime]], ids: ColumnElement[int], before: str) -> ScalarSelect[datetime]:
+    """The row that has this many before it. A limit that is higher than the number of all there ever were is not used up, which the
+    highest id tells at once: LIMIT 0 looks at no row."""
+    are_so_many = select(func.coalesce(func.max(ids), 0) > given(before)).scalar_subquery()
+    return query.limit(are_so_many).offset(given(before)).scalar_subquery()
+
+
 # What is asked of one dialog is read in the order of the index of its drafts, so that no more of them are read than needed.
-# A limit that is higher than the number of all there ever were is not used up, which the highest id tells at once.
-_MADE = (
-    select(drafts.c.created_at)
-    .where(drafts.c.author == "twin", select(func.max(drafts.c.id)).scalar_subquery() > given("before"))
-    .limit(1)
-    .offset(given("before"))
+_MADE = select(drafts.c.created_at).where(drafts.c.author == "twin")
+MADE = Prepared(
+    select(
+        _nth(_MADE.where(*_HERE).order_by(drafts.c.id.desc()), drafts.c.id, "before_here"),
+        _nth(_MADE.order_by(drafts.c.created_at.desc()), drafts.c.id, "before"),
+    )
 )
-NTH_MADE = Prepared(_MADE.order_by(drafts.c.created_at.desc()))
-NTH_MADE_HERE = Prepared(_MADE.where(*_HERE).order_by(drafts.c.id.desc()))
-_SO_MANY = select(func.max(decisions.c.id)).scalar_subquery() > given("before")
-NTH_AUTOMATIC = Prepared(
-    select(decisions.c.at).where(decisions.c.action == "auto", _SO_MANY).order_by(decisions.c.at.desc()).limit(1).offset(given("before"))
-)
-NTH_AUTOMATIC_HERE = Prepared(
+_AUTOMATIC = select(decisions.c.at).where(decisions.c.action == "auto").order_by(decisions.c.at.desc())
+_AUTOMATIC_HERE = (
     select(decisions.c.at)
     .join_from(drafts, decisions, drafts.c.id == decisions.c.draft_id)
     # The plus keeps SQLite from the index of actions, by which it would read everybody's.
-    .where(drafts.c.dialog_id == given("dialog_id"), literal_column("+decisions.action") == "auto", _SO_MANY)
+    .where(drafts.c.dialog_id == given("dialog_id"), literal_column("+decisions.action") == "auto")
     .order_by(drafts.c.id.desc(), decisions.c.id.desc())
-    .limit(1)
-    .offset(given("before"))
+)
+AUTOMATIC = Prepared(
+    select(
+        _nth(_AUTOMATIC_HERE, decisions.c.id, "before_in_row"),
+        _nth(_AUTOMATIC_HERE, decisions.c.id, "before_in_hour"),
+        _nth(_AUTOMATIC, decisions.c.id, "before_in_day"),
+    )
 )
 TAPPED_SINCE = Prepared(
     select(decisions.c.id)
@@ -170,7 +182,12 @@ async def add(
     mode: Literal["approve", "auto", "shadow"] = "approve",
     intent: Intent = "reply",
     flags: Sequence[str] = (),
+    state: State = "pending",
+    settled_at: datetime | None = None,
+    undo_until: datetime | None = None,
+    is_automatic: bool = False,
 ) -> Draft:
+    """Most drafts are born pending; one whose fate is known already is written once and not twice."""
     draft = Draft(
         id=0,
         channel=channel,
@@ -179,7 +196,7 @@ async def add(
         text=text,
         adapter=adapter,
         mean_logprob=mean_logprob,
-        state="pending",
+        state=state,
         variant=1,
         author=author,
         reason=reason,
@@ -188,12 +205,13 @@ async def add(
         revision=1,
         shown_revision=0,
         created_at=at,
-        settled_at=None,
+        settled_at=settled_at,
         mode=mode,
         intent=intent,
         flags=list(flags),
         wish=None,
-        undo_until=None,
+        undo_until=undo_until,
+        is_automatic=is_automatic,
     )
     return draft._replace(id=await ADD.insert(connection, **{name: getattr(draft, name) for name in _NEW}))
 
@@ -306,22 +324,23 @@ async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:
     return [Draft._make(row) for row in await ANOTHER_DUE.rows(connection, count=limit)]
 
 
-async def made_at(connection: AsyncConnection, nth: int, *, of: tuple[str, int] | None = None) -> datetime | None:
-    """When the twin wrote the nth newest draft (1: the newest), of one dialog (channel, id) or of all; None if there were fewer."""
-    if of:
-        row = await NTH_MADE_HERE.first(connection, before=nth - 1, channel=of[0], dialog_id=of[1])
-    else:
-        row = await NTH_MADE.first(connection, before=nth - 1)
-    return row[0] if row else None
+async def made_at(
+    connection: AsyncConnection, channel: str, dialog_id: int, *, nth_here: int, nth: int
+) -> tuple[datetime | None, datetime | None]:
+    """When the twin wrote the nth newest draft (1: the newest), of one dialog and of all; None if there were fewer."""
+    row = await MADE.first(connection, channel=channel, dialog_id=dialog_id, before_here=nth_here - 1, before=nth - 1)
+    assert row
+    return row[0], row[1]
 
 
-async def automatic_at(connection: AsyncConnection, nth: int, *, dialog_id: int | None = None) -> datetime | None:
-    """When the nth newest answer that went by itself was decided on, to one contact or to all; None if there were fewer."""
-    if dialog_id is None:
-        row = await NTH_AUTOMATIC.first(connection, before=nth - 1)
-    else:
-        row = await NTH_AUTOMATIC_HERE.first(connection, before=nth - 1, dialog_id=dialog_id)
-    return row[0] if row else None
+async def automatic_at(
+    connection: AsyncConnection, dialog_id: int, *, in_row: int, in_hour: int, in_day: int
+) -> tuple[datetime | None, datetime | None, datetime | None]:
+    """When the nth newest answer that went by itself was decided on: twice to one contact, then to anybody; None if there were fewer."""
+    before = {"before_in_row": in_row - 1, "before_in_hour": in_hour - 1, "before_in_day": in_day - 1}
+    row = await AUTOMATIC.first(connection, dialog_id=dialog_id, **before)
+    assert row
+    return row[0], row[1], row[2]
 
 
 async def heard_from_owner(connection: AsyncConnection, dialog_id: int, since: datetime) -> bool:

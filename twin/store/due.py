@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, delete, null, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, null, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,12 +42,12 @@ MOVE = Prepared(
 )
 
 
-def _dialogs_with(*states: str) -> Select[Any]:
-    return select(outbox.c.channel, outbox.c.dialog_id).where(outbox.c.state.in_(states))
+def _has(*states: str) -> ColumnElement[bool]:
+    same = outbox.c.dialog_id == replies_due.c.dialog_id, outbox.c.channel == replies_due.c.channel
+    return select(outbox.c.id).where(*same, outbox.c.state.in_(states)).exists()
 
 
-_DIALOG = tuple_(replies_due.c.channel, replies_due.c.dialog_id)
-_GOING_OUT = _DIALOG.in_(_dialogs_with("waiting", "sending", "unheard")) & _DIALOG.not_in(_dialogs_with("uncertain"))
+_GOING_OUT = _has("waiting", "sending", "unheard") & ~_has("uncertain")
 FIRST_ONES = Prepared(
     select(*COLUMNS)
     .where(~_GOING_OUT, or_(given("only").is_(None), replies_due.c.dialog_id == given("only")))

@@ -77,8 +77,10 @@ FAIL_REST = Prepared(
 
 def _heads() -> Select[Any]:
     """What waits, and has nothing unsettled of its dialog before it."""
-    firsts = select(func.min(outbox.c.id)).where(outbox.c.state.in_(UNSETTLED)).group_by(outbox.c.channel, outbox.c.dialog_id)
-    return select(*COLUMNS).where(outbox.c.state == "waiting", outbox.c.id.in_(firsts))
+    before = outbox.alias("before")
+    same = before.c.dialog_id == outbox.c.dialog_id, before.c.channel == outbox.c.channel
+    blocked = select(before.c.id).where(*same, before.c.state.in_(UNSETTLED), before.c.id < outbox.c.id).exists()
+    return select(*COLUMNS).where(outbox.c.state == "waiting", ~blocked)
 
 
 _WANTED = or_(given("only").is_(None), outbox.c.dialog_id == given("only"))

@@ -216,7 +216,7 @@ outbox = Table(
     Column("way", String(8)),  # bot | business | session: the one it was tried by
     Column("typing_at", UtcDateTime),  # "typing..." is shown from then until it goes
     Index("ux_outbox_draft_id_position", "draft_id", "position", unique=True),
-    Index("ix_outbox_state", "state"),
+    Index("ix_outbox_state_not_before_at", "state", "not_before_at"),
     Index("ix_outbox_dialog_id_channel_state", "dialog_id", "channel", "state"),
     CheckConstraint(f"state IN {OUTBOX_STATES}", name="state"),
 )
