@@ -3,6 +3,7 @@
 They share nothing but the store and a few bells, so each may die with the process on any line:
 
     poller -> inbox -> worker -> messages, replies_due -> drafter -> drafts -> desk -> card -> (tap) -> outbox -> sender
+       └──── a contact's plain words ────▲
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def plain(update: Mapping[str, Any], owner_id: int) -> Plain | None:
     if more != ({"business_connection_id"} if kind == "business_message" else set()):
         return None
     sender, chat, text = raw["from"], raw["chat"], raw["text"]
-    if chat["type"] != "private" or chat["id"] != sender["id"] or sender["id"] == owner_id or sender["is_bot"] is not False:
+    if chat["type"] != "private" or chat["id"] != sender["id"] or sender["id"] == owner_id or sender.get("is_bot") is not False:
         return None
     if not text or (text[0] == "/" and connection_id is None):
         return None

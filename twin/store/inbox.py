@@ -1,4 +1,5 @@
-"""The inbox: updates as they came, kept before the poll that acknowledges them, taken out in order."""
+"""The inbox: updates as they came, kept before the poll that acknowledges them, taken out in order. A contact's plain words pass it by
+(`bot.plain`)."""
 
 from __future__ import annotations
 
