@@ -39,16 +39,17 @@ def _blind() -> None:
 
 def _forgetful() -> None:
     """Acknowledges an update first, as aiogram's own loop does, and keeps it when there is time."""
-    from twin.store import inbox
+    from bot import poller
 
-    keep = inbox.keep
+    keep = poller._keep
     later: list[list[Any]] = []  # acknowledged, and not kept yet
 
-    async def keep_later(connection: Any, updates: Any, at: Any) -> int:
-        later.append(list(updates))
-        return await keep(connection, later.pop(0) if len(later) > 3 else [], at)
+    async def keep_later(twin: Any, updates: list[Any]) -> None:
+        later.append(updates)
+        if len(later) > 3:
+            await keep(twin, later.pop(0))
 
-    inbox.keep = keep_later
+    poller._keep = keep_later
 
 
 def _fresh_ids() -> None:

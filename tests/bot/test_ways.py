@@ -10,6 +10,7 @@ import pytest
 from bot_scene import ADA, OWNER, Scene, opened, until
 
 from bot.context import utc_now
+from bot.sender import SENDS_AT_ONCE
 from bot.telegram import Outcome
 from bot.ways import CannotTell, Delivered, NotSent
 from sandbox.world import World
@@ -191,7 +192,7 @@ async def test_without_the_right_to_delete_the_session_takes_it_back(tmp_path: P
         assert scene.chat() == []
 
 
-async def test_many_chats_go_at_once_each_in_its_order_and_not_more_than_eight(tmp_path: Path) -> None:
+async def test_many_chats_go_at_once_each_in_its_order_and_not_all_at_once(tmp_path: Path) -> None:
     async with opened(tmp_path, started=False) as scene:
 
         @dataclass
@@ -213,7 +214,7 @@ async def test_many_chats_go_at_once_each_in_its_order_and_not_more_than_eight(t
             await _approve(scene, "1\n2\n3", dialog_id=contact)
         await scene.start()
         await until(lambda: _all(scene, "sent"))
-        assert 1 < slow.most <= 8
+        assert 1 < slow.most <= SENDS_AT_ONCE
         assert len(slow.order) == 3 * len(CONTACTS)
         for contact in CONTACTS:
             assert [text for dialog_id, text in slow.order if dialog_id == contact] == ["1", "2", "3"]
