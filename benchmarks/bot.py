@@ -1,8 +1,8 @@
 """Does the whole path of an answer keep at least half the speed of a bot that merely echoes, and what does it add to an answer?
 
-    .venv/bin/python benchmarks/bot.py [--updates 2000] [--chats 200] [--rounds 3] [--seconds 20] [--rate 20]
+    .venv/bin/python benchmarks/bot.py [--updates 2000] [--chats 200] [--rounds 5] [--seconds 20] [--rate 20]
 
-One side is the product: poll, inbox, worker, message, due, draft, approved by itself, outbox, sendMessage, every commit on disk,
+One side is the product: poll, message, due, draft, approved by itself, outbox, sendMessage, every commit on disk, as set for vLLM
 with an engine that says at once what the contact said last. The other is a bare aiogram bot with one handler that sends the text
 back, polled by aiogram's own loop with its defaults. Each run is a process of its own with a new store; the sandbox's Bot API is
 this process; the sides take turns after one run each that nobody times. Each runs on the event loop that it has by default: the
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=2000, help="answers counted in a run")
     parser.add_argument("--chats", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3, help="runs a side, taking turns; medians are compared")
+    parser.add_argument("--rounds", type=int, default=5, help="runs a side, taking turns; medians are compared")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long a run's chats write at random")
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second then, of all chats together")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)

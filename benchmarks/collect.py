@@ -1,6 +1,6 @@
 """Does storing what Telegram gives cost next to nothing beside reading it?
 
-    .venv/bin/python benchmarks/collect.py [--messages 50000] [--contacts 25] [--rounds 5]
+    .venv/bin/python benchmarks/collect.py [--messages 50000] [--contacts 25] [--rounds 9]
 
 A sandbox in a process of its own holds 50,000 messages of real words (package chitchat-dataset) in chats of unequal length.
 One side is a first `collect`, whole, into a new store: dialogs, export, pages, rows, watermarks, commits on disk. The other is
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--contacts", type=int, default=25)
-    parser.add_argument("--rounds", type=int, default=5, help="runs a side, taking turns; medians are compared")
+    parser.add_argument("--rounds", type=int, default=9, help="runs a side, taking turns; medians are compared")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
