@@ -42,14 +42,13 @@ def plain(update: Mapping[str, Any], owner_id: int) -> Plain | None:
     raw = update.get(kind)
     if not raw or len(update) != 2 or not raw.keys() >= FIELDS:
         return None
-    more = raw.keys() - FIELDS - MORE_FIELDS
-    connection_id = raw.get("business_connection_id")
-    if more != ({"business_connection_id"} if kind == "business_message" else set()):
+    connection_id, is_business = raw.get("business_connection_id"), kind == "business_message"
+    if bool(connection_id) != is_business or raw.keys() - FIELDS - MORE_FIELDS != ({"business_connection_id"} if is_business else set()):
         return None
     sender, chat, text = raw["from"], raw["chat"], raw["text"]
     if chat["type"] != "private" or chat["id"] != sender["id"] or sender["id"] == owner_id or sender.get("is_bot") is not False:
         return None
-    if not text or (text[0] == "/" and connection_id is None):
+    if not text or (text.lstrip().startswith("/") and connection_id is None):
         return None
     channel, source = ("account", "business") if connection_id else ("bot", "received")
     sent_at = datetime.fromtimestamp(raw["date"], UTC)

@@ -231,7 +231,8 @@ class Sender:
     async def _type(self, typing: list[Bubble], now: datetime) -> list[datetime]:
         """Show "typing..." where it is due; returns when it is due again."""
         every = timedelta(seconds=TYPING_SECONDS)
-        self.shown = {b.id: self.shown[b.id] for b in typing if b.id in self.shown}
+        # Not by what is typing now: a round without room does not look at that.
+        self.shown = {bubble_id: at for bubble_id, at in self.shown.items() if at > now - every}
         waiting = [b for b in typing if self.shown.get(b.id, now - every) <= now - every]
         if waiting:
             async with self.twin.store.connect() as connection:

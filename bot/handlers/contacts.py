@@ -54,8 +54,8 @@ async def on_edited(message: Message, twin: Twin) -> None:
 
 def setup(owner_id: int) -> Router:
     router = guard(Router(name="contacts"), FromContact(owner_id))
-    router.message.register(on_message, ~IS_COMMAND)  # first: it is almost every one
     router.message.register(on_privacy, Command("privacy"))
-    router.message.register(on_command)
+    router.message.register(on_command, IS_COMMAND)
+    router.message.register(on_message)
     router.edited_message.register(on_edited, ~IS_COMMAND)
     return router

@@ -13,7 +13,7 @@ from bot_scene import ADA, BEN, BOT, EVE, OWNER, Scene, opened, until
 from bot.app import make_dispatcher
 from bot.guard import FromContact, FromOwner, OwnersConnection
 from bot.words import OWNER_COMMANDS
-from sandbox.world import Group
+from sandbox.world import Group, Media
 from twin import digest
 
 COMMANDS = [
@@ -344,4 +344,7 @@ async def test_privacy_is_told_to_everybody(tmp_path: Path) -> None:
         await scene.hear("Privacy", account=EVE)
         await scene.hear("Privacy", account=OWNER)
         assert scene.world.commands_for(BOT, EVE) == (("privacy", "What is kept, and where"),)
+        scene.writes("/privacy", sender=BEN, media=Media("photo", b"x"))  # under a picture too
+        await scene.hear("Privacy", account=BEN)
+        assert [row["text"] for row in await scene.rows("messages") if row["dialog_id"] != OWNER] == []
         assert {name for name, _ in scene.world.commands_for(BOT, OWNER)} == set(OWNER_COMMANDS)

@@ -74,6 +74,7 @@ SOMEBODY = {"id": 999, "is_bot": False, "first_name": "Somebody"}
     [
         update(words("/start")),
         update(words("/privacy now")),
+        update(words(" /privacy")),
         update(words("")),
         update(words(photo=[])),
         update(words(reply_to_message=words(message_id=4))),
@@ -94,6 +95,7 @@ SOMEBODY = {"id": 999, "is_bot": False, "first_name": "Somebody"}
         update(words(), "channel_post"),
         update(words()) | {"callback_query": {}},
         update(words(), "business_message"),  # of no connection
+        update(words(business_connection_id=""), "business_message"),
         update(words(business_connection_id="c", sender_business_bot=SOMEBODY), "business_message"),
         update(words(business_connection_id="c", who={"id": OWNER, "first_name": "Olga"}), "business_message"),
         update(words(business_connection_id="c") | {"from": {"id": OWNER, "is_bot": False, "first_name": "Olga"}}, "business_message"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from bot_scene import ADA, OWNER, Scene, opened, until
 
 from bot.context import utc_now
-from bot.sender import SENDS_AT_ONCE
-from bot.telegram import Outcome
+from bot.sender import SENDS_AT_ONCE, Sender
+from bot.telegram import TYPING_SECONDS, Outcome
 from bot.ways import CannotTell, Delivered, NotSent
 from sandbox.world import World
 from twin import sending
@@ -230,3 +231,24 @@ async def test_a_bot_that_is_stopped_lets_what_is_in_flight_end(tmp_path: Path) 
         await until(lambda: _all(scene, "sending"))
         await scene.stop()
         assert await scene.states() == ["sent"]
+
+
+async def test_typing_is_shown_again_after_seconds_and_not_after_a_round_without_room(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        shown: list[int] = []
+
+        class Watched(Session):
+            async def typing(self, dialog_id: int) -> None:
+                shown.append(dialog_id)
+
+        await _approve(scene, "later")
+        async with scene.store.connect() as connection:
+            waiting = await outbox.in_state(connection, "waiting")
+        sender, now = Sender(scene.twin(), {"session": Watched(scene.world)}, None, set()), utc_now()
+        for typing in (waiting, [], waiting):
+            await sender._type(typing, now)
+        await asyncio.gather(*sender.aside)
+        assert shown == [ADA]
+        await sender._type(waiting, now + timedelta(seconds=TYPING_SECONDS))
+        await asyncio.gather(*sender.aside)
+        assert shown == [ADA, ADA]

@@ -227,3 +227,21 @@ async def test_an_error_in_many_rows_is_the_same_as_in_one(store: Store) -> None
             await messages.save(connection, broken)
     await write(store, "after")
     assert await count_messages(store) == 0
+
+
+async def test_a_store_that_is_closed_while_many_rows_are_written_has_all_of_them(store: Store, tmp_path: Path) -> None:
+    inside = asyncio.Event()
+
+    async def save() -> None:
+        async with store.begin() as connection:
+            for start in range(0, 5000, 1000):
+                inside.set()
+                await messages.save(connection, [m._replace(message_id=m.message_id + start) for m in many_messages()])
+
+    task = asyncio.create_task(save())
+    await inside.wait()
+    await store.dispose()
+    await task
+    other = sqlite3.connect(tmp_path / "twin.sqlite")
+    assert other.execute("SELECT count(*) FROM messages").fetchone() == (5000,)
+    other.close()

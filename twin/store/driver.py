@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -128,11 +129,15 @@ def run_at_once(connection: AsyncConnection, sql: str, parameters: tuple[Any, ..
         raise DBAPIError.instance(sql, parameters, exc, sqlite3.Error) from exc
 
 
+# Its own, so that nobody holds the write lock while he waits for somebody's DNS. Two, because two stores may be open.
+_BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store")
+
+
 async def run_beside(connection: AsyncConnection, sql: str, parameters: tuple[Any, ...]) -> int:
     """A statement that takes milliseconds, in a thread, so that the loop goes on; returns how many rows it changed.
 
     It runs to its end even if it is cancelled: nobody may touch the connection meanwhile."""
-    running = asyncio.get_running_loop().run_in_executor(None, run_at_once, connection, sql, parameters)
+    running = asyncio.get_running_loop().run_in_executor(_BESIDE, run_at_once, connection, sql, parameters)
     try:
         return (await asyncio.shield(running)).rowcount
     except asyncio.CancelledError:

@@ -46,10 +46,12 @@ class Store(AsyncEngine):
         return _Writing(self)
 
     async def dispose(self, close: bool = True) -> None:
-        self._commit_when_free()
-        for connection in (*self._reading, *([self._writing] if self._writing else [])):
-            connection.close_now()
-        self._reading, self._writing = [], None
+        """Whoever is writing may end: a statement that runs beside the loop must not lose its transaction."""
+        async with self._turn:
+            self._commit()
+            for connection in (*self._reading, *([self._writing] if self._writing else [])):
+                connection.close_now()
+            self._reading, self._writing = [], None
         await super().dispose(close)
 
     async def _begin_group(self) -> Group:
