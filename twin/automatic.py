@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin.decisions import to_bubbles
 from twin.drafting import RESTED, Proposal
 from twin.settings import Settings
-from twin.store import drafts, outbox
+from twin.store import drafts, limits, outbox
 from twin.store.drafts import Draft
 from twin.tempo import Plan
 from twin.turns import join_bubbles, split_bubbles
@@ -29,12 +29,12 @@ class Fate:
     bubbles: list[str] = field(default_factory=list)
 
 
-async def limits(connection: AsyncConnection, dialog_id: int, settings: Settings, now: datetime) -> list[str]:
+async def used_up(connection: AsyncConnection, dialog_id: int, settings: Settings, now: datetime) -> list[str]:
     """The flags of numbers: "row" if too many went in a row without the owner, "limit" if an hour or the day is used up."""
     auto = settings.auto
     counts = {"in_row": auto.in_a_row, "in_hour": auto.per_hour, "in_day": auto.per_day}
-    begun, of_hour, of_day = await drafts.automatic_at(connection, dialog_id, **counts)
-    if begun and not await drafts.heard_from_owner(connection, dialog_id, begun):
+    begun, of_hour, of_day = await limits.automatic_at(connection, dialog_id, **counts)
+    if begun and not await limits.heard_from_owner(connection, dialog_id, begun):
         return ["row"]
     is_full = (of_hour and of_hour > now - timedelta(hours=1)) or (of_day and of_day > now - timedelta(days=1))
     return ["limit"] if is_full else []
@@ -48,7 +48,7 @@ async def fate(
     if proposal.intent == "rest":
         return Fate({"state": "expired", "reason": RESTED, "settled_at": now})
     bubbles = to_bubbles(split_bubbles(proposal.text))
-    against = [*flags, *(await limits(connection, dialog_id, settings, now) if bubbles else ["wordless"])]
+    against = [*flags, *(await used_up(connection, dialog_id, settings, now) if bubbles else ["wordless"])]
     if against:
         return Fate({"flags": list(dict.fromkeys(against))})
     ends = max([now, *(bubble.not_before_at for bubble in plan.bubbles)])

@@ -24,7 +24,7 @@ from twin.prompting import answered_first, live_prompt
 from twin.replies import HISTORY
 from twin.resting import Rest, rests
 from twin.settings import Settings
-from twin.store import dialogs, drafts, due, facts, messages, notices
+from twin.store import dialogs, drafts, due, facts, limits, messages, notices
 from twin.store.dialogs import Dialog
 from twin.store.drafts import Draft, Intent
 from twin.store.due import Due
@@ -105,7 +105,7 @@ async def held_back_until(connection: AsyncConnection, job: Job, settings: Setti
     if job.due is None or job.dialog_id == settings.owner.id:
         return None
     bot = settings.bot
-    made = await drafts.made_at(connection, *job.key, nth_here=bot.drafts_per_hour, nth=bot.drafts_per_hour_in_all)
+    made = await limits.made_at(connection, *job.key, nth_here=bot.drafts_per_hour, nth=bot.drafts_per_hour_in_all)
     free_at = max((at + timedelta(hours=1, seconds=1) for at in made if at), default=now)
     return free_at if free_at > now + timedelta(seconds=1) else None
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from twin.store import drafts, due, inbox, messages, outbox
+from twin.store import drafts, due, inbox, limits, messages, outbox
 from twin.store.engine import migrate
 from twin.store.prepared import Prepared
 
 GROWING = ("drafts", "messages", "outbox", "inbox", "decisions")
 SELECTS = [
     pytest.param(statement, id=f"{module.__name__.rpartition('.')[2]}.{name}")
-    for module in (drafts, due, inbox, messages, outbox)
+    for module in (drafts, due, inbox, limits, messages, outbox)
     for name, statement in vars(module).items()
     if isinstance(statement, Prepared) and statement.sql.startswith("SELECT")
 ]
@@ -43,3 +43,11 @@ def test_cards_that_are_to_be_shown_are_found_without_those_that_are_not(store: 
     paced = "" if statement is drafts.UNSHOWN else "_paced"
     assert len(plan) == 1, plan
     assert f"ix_drafts_unshown{paced} " in f"{plan[0]} "
+
+
+def test_what_goes_next_is_read_in_the_order_in_which_it_goes(store: Path) -> None:
+    """However much waits, no more of it is looked at than goes."""
+    with sqlite3.connect(store) as driver:
+        plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {outbox.READY.sql}", [None] * outbox.READY.sql.count("?"))]
+    assert plan[0] == "SEARCH outbox USING INDEX ix_outbox_state_not_before_at (state=?)"
+    assert not [step for step in plan if "TEMP B-TREE" in step], plan
