@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +250,15 @@ async def test_no_request_fails_while_adapters_come_and_go_and_each_answer_names
     assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
     assert {found.adapter for found in answered} == set(said)
     # vLLM 0.32 on a CPU lets a request without an adapter act with one that is in its batch (see inference/proof.py): not None here.
-    for name, text in [(name, text) for name, text in said.items() if name]:  # other requests may tip a tie of bf16, and no more
-        mine = [found.text for found in answered if found.adapter == name]
-        assert mine.count(text) >= len(mine) / 2, f"{name} answers as another"
+    for name in filter(None, said):
+        # What else is in the batch may tip a tie of bf16 and so how an answer goes on, but not most of the beginnings.
+        mine = [_likest(found.text, said) for found in answered if found.adapter == name]
+        assert mine.count(name) >= len(mine) / 2, f"{name} answers as another"
+
+
+def _likest(text: str, said: Mapping[str | None, str]) -> str | None:
+    """Who says what begins most like it."""
+    return max(said, key=lambda name: sum(1 for _ in takewhile(bool, map(eq, text, said[name]))))
 
 
 async def test_an_adapter_that_acts_otherwise_than_in_training_is_refused(
