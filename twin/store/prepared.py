@@ -8,7 +8,6 @@ types still convert what goes in and what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -19,8 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from twin.store.driver import run_at_once
-from twin.store.tables import UtcDateTime
-from twin.times import microseconds, since_1970
+from twin.store.tables import UtcDateTime, from_column, to_column
 
 _DIALECT = SQLiteDialect_pysqlite(paramstyle="qmark")
 
@@ -95,19 +93,11 @@ class _Compiled:
 
 def _binder(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     if isinstance(kind, UtcDateTime):
-        return _to_microseconds  # a TypeDecorator's own takes three times as long
+        return to_column  # a TypeDecorator's own takes three times as long
     return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)
 
 
 def _reader(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     if isinstance(kind, UtcDateTime):
-        return _to_time
+        return from_column
     return kind.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
-
-
-def _to_microseconds(at: datetime | None) -> int | None:
-    return None if at is None else microseconds(at)
-
-
-def _to_time(since: int | None) -> datetime | None:
-    return None if since is None else since_1970(since)

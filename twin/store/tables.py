@@ -28,6 +28,14 @@ from sqlalchemy.types import TypeDecorator
 from twin.times import microseconds, since_1970
 
 
+def to_column(at: datetime | None) -> int | None:
+    return None if at is None else microseconds(at)
+
+
+def from_column(count: int | None) -> datetime | None:
+    return None if count is None else since_1970(count)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime, kept as integer microseconds since 1970: it sorts, it compares, it never loses its zone."""
 
@@ -35,10 +43,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else microseconds(value)
+        return to_column(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else since_1970(value)
+        return from_column(value)
 
 
 metadata = MetaData(
