@@ -7,11 +7,11 @@ types still convert what goes in and what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BindParameter, Executable, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Executable, bindparam
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -19,7 +19,9 @@ from sqlalchemy.types import TypeEngine
 
 from twin.store.driver import run_at_once
 from twin.store.tables import UtcDateTime, from_column, to_column
+from twin.times import since_1970
 
+Convert = Callable[[Any], Any]
 _DIALECT = SQLiteDialect_pysqlite(paramstyle="qmark")
 
 
@@ -57,47 +59,67 @@ class Prepared:
 
     async def rows(self, connection: AsyncConnection, **values: Any) -> list[tuple[Any, ...]]:
         compiled = self._compiled
-        found = run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall()
-        if compiled.converting:
-            return [compiled.read(row) for row in found]
-        return found
+        return compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
 
     async def first(self, connection: AsyncConnection, **values: Any) -> tuple[Any, ...] | None:
         return next(iter(await self.rows(connection, **values)), None)
 
 
 class _Compiled:
+    """The statement's words, and the two functions that convert what goes in and what comes out. Those are written as source, as
+    `namedtuple` writes its own: an answer reads some hundred rows, and a loop over their columns takes three times as long."""
+
     def __init__(self, statement: Any) -> None:
         compiled: SQLCompiler = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
-        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        fixed = {name: value for name, value in compiled.params.items() if value is not None}
         binders = {name: _binder(bound.type) for bound, name in compiled.bind_names.items()}
-        self._names = list(compiled.positiontup or ())
-        self._binding = [(place, bind) for place, name in enumerate(self._names) if (bind := binders.get(name))]
-        readers = [_reader(column.type) for column in getattr(statement, "exported_columns", ())]
-        self.converting = [(place, read) for place, read in enumerate(readers) if read]
-
-    def read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        values = list(row)
-        for place, read in self.converting:
-            values[place] = read(values[place])
-        return tuple(values)
-
-    def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        named = {**self._fixed, **values}
-        found = [named[name] for name in self._names]
-        for place, bind in self._binding:
-            found[place] = bind(found[place])
-        return tuple(found)
+        known: dict[str, Any] = {}
+        places = []
+        for place, name in enumerate(compiled.positiontup or ()):
+            value = f"values[{name!r}]"
+            if name in fixed:
+                value = f"fixed_{place}"
+                known[value] = fixed[name]
+            places.append(_converted(value, place, binders.get(name), known))
+        self.parameters: Callable[[Mapping[str, Any]], tuple[Any, ...]] = _function("values", f"({_listed(places)})", known)
+        self.read = _rows([_reader(column) for column in getattr(statement, "exported_columns", ())])
 
 
-def _binder(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+def _rows(readers: Sequence[Convert | None]) -> Callable[[list[Any]], list[Any]]:
+    """Converts rows."""
+    if not any(readers):
+        return lambda rows: rows
+    known: dict[str, Any] = {}
+    names = [f"column_{place}" for place in range(len(readers))]
+    values = [_converted(name, place, read, known) for place, (name, read) in enumerate(zip(names, readers, strict=True))]
+    return _function("rows", f"[({_listed(values)}) for {_listed(names)} in rows]", known)
+
+
+def _function(argument: str, expression: str, known: dict[str, Any]) -> Callable[[Any], Any]:
+    # Nothing in it comes from outside.
+    made: Callable[[Any], Any] = eval(f"lambda {argument}: {expression}", known)
+    return made
+
+
+def _listed(values: Sequence[str]) -> str:
+    return "".join(f"{value}, " for value in values)
+
+
+def _converted(value: str, place: int, convert: Convert | None, known: dict[str, Any]) -> str:
+    if convert is None:
+        return value
+    known[f"convert_{place}"] = convert
+    return f"convert_{place}({value})"
+
+
+def _binder(kind: TypeEngine[Any]) -> Convert | None:
     if isinstance(kind, UtcDateTime):
         return to_column  # a TypeDecorator's own takes three times as long
     return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)
 
 
-def _reader(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    if isinstance(kind, UtcDateTime):
-        return from_column
-    return kind.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
+def _reader(column: ColumnElement[Any]) -> Convert | None:
+    if isinstance(column.type, UtcDateTime):
+        return from_column if getattr(column, "nullable", True) else since_1970
+    return column.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
