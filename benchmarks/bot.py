@@ -348,7 +348,16 @@ async def twin(api_url: str, folder: Path) -> None:
     log_to(folder)
     store = open_store(settings.store_path)
     try:
-        await run_bot(settings, store, InstantEngine(), retrain=nothing, rollback=nothing, promote=nothing, is_training=lambda: False)
+        await run_bot(
+            settings,
+            store,
+            InstantEngine(),
+            retrain=nothing,
+            rollback=nothing,
+            promote=nothing,
+            is_training=lambda: False,
+            on_ready=lambda _: loop.settle(),  # as `twin run` does
+        )
     finally:
         await store.dispose()
 

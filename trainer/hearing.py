@@ -70,7 +70,7 @@ def hear_all(
         "exam": math.ceil(len(exam.items) / CONTEXTS) + len(exam.anchors) / 20 + len(exam.spoken) / 4,
         "generic": len(exam.generic) / 20,
     }
-    about = {"exam": _about_exam(exam), "generic": [[asdict(turn) for turn in talk] for talk in exam.generic]}
+    about = {"exam": _about_exam(exam), "generic": [[turn._asdict() for turn in talk] for talk in exam.generic]}
     paths = {
         (name, part): cache / f"{_key([KEPT_AS, part, name, *_weights(base, folder), about[part]])}.json" if cache else None
         for name, folder in folders.items()

@@ -60,6 +60,7 @@ _DATE = re.compile(
     r"|(?!24/7|\d\d?/10\b|[123]/[234]\b)[0-3]?\d/[01]?\d(?:/\d{2,4})?)(?!\d)"
     r"|\d{1,2}月\d{1,2}[日号]"
 )
+_FIGURE = re.compile(r"[\d一二三四五六七八九十两]")
 _QUESTION = re.compile("[?؟？]")
 _ROLE_MARK = re.compile(
     r"<\|[^|>]{1,40}\|>|</?(?:system|s|user|assistant|human|instructions?|prompt)>|\[/?(?:inst|system|sys|user|assistant)\]|<</?sys>>"
@@ -134,6 +135,8 @@ def _topics(text: str, lists: WordLists) -> frozenset[str]:
 
 def _matters(text: str, lists: WordLists) -> set[str]:
     found = set(_topics(text, lists) & MATTERS)
+    if not _FIGURE.search(text):  # all that follows has one
+        return found
     if _AMOUNT.search(text) or any(map(_ACCOUNT.match, maskable(text.upper()))):
         found.add("money")
     if _CLOCK.search(text) or _DATE.search(text):

@@ -28,7 +28,7 @@ from twin.store import dialogs, drafts, due, facts, limits, messages, notices
 from twin.store.dialogs import Dialog
 from twin.store.drafts import Draft, Intent
 from twin.store.due import Due
-from twin.turns import Message, Turn, bursts, join_bubbles, split_bubbles
+from twin.turns import Message, Turn, join_bubbles, last_burst, split_bubbles
 from twin.utf16 import cut, length
 
 MAX_DRAFT = 3000  # UTF-16 units: a draft is shown whole on its card, so that the owner approves nothing unseen
@@ -122,7 +122,7 @@ async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now
     turns = live_prompt(history, settings.owner.name, "a friend" if own else dialog.name, settings.dataset.gap_hours * 3600)
     if not turns:
         return None
-    burst = bursts(history)[-1]
+    burst = last_burst(history)
     said = [text for _, text, _ in await drafts.decided(connection, job.draft.id)] if job.draft else []
     rest = rests(history, burst, now=now) if job.due and not own else None
     return Prepared(mode, dialog.name, turns, history, burst, frozenset([*said, *([job.draft.text] if job.draft else [])]), rest)
@@ -130,10 +130,10 @@ async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now
 
 def in_order(history: list[Message], channel: str, answered_id: int) -> list[Message]:
     """Unanswered words last. What the owner wrote in the chat himself answers all that was there before it."""
-    by_hand = max(
-        (m.message_id for m in history if m.out and m.channel == channel == "account" and m.source not in ("twin", "owner")), default=0
-    )
-    return answered_first(history, channel, max(answered_id, by_hand))
+    if channel == "account":
+        by_hand = [m.message_id for m in history if m.out and m.channel == channel and m.source not in ("twin", "owner")]
+        answered_id = max([answered_id, *by_hand])
+    return answered_first(history, channel, answered_id)
 
 
 async def drop(connection: AsyncConnection, job: Job) -> None:

@@ -24,7 +24,7 @@ def answered_first(messages: Sequence[Message], channel: str, answered_id: int) 
     `answered_id` is the newest message that the answer knew of. Without this the conversation would end with the owner's
     side, and what came in between two bubbles would never be answered.
     """
-    waiting = [m for m in messages if m.channel == channel and not m.out and m.message_id > answered_id]
-    if not waiting or not messages[-1].out:
+    if not messages or not messages[-1].out:
         return list(messages)
+    waiting = [m for m in messages if m.channel == channel and not m.out and m.message_id > answered_id]
     return [m for m in messages if m not in waiting] + waiting

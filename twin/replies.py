@@ -17,7 +17,7 @@ from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, prompts
 from twin.store.dialogs import Dialog, Mode
 from twin.store.drafts import Draft
-from twin.turns import Message, bursts
+from twin.turns import Message, last_burst
 
 HISTORY = 200  # newest messages that a prompt is made from; the engine cuts to its own limit in tokens
 
@@ -130,8 +130,8 @@ def answered_burst(history: Sequence[Message], draft: Draft) -> list[Message]:
     known = [m for m in history if m.channel == draft.channel and (m.out or m.message_id <= draft.answers_message_id)]
     while known and known[-1].out:
         known.pop()
-    runs = bursts(known)
-    return runs[-1] if runs and not runs[-1][0].out else []
+    burst = last_burst(known)
+    return [] if burst and burst[0].out else burst
 
 
 def _due_at(dialog: Dialog | None, settings: Settings, now: datetime) -> datetime:

@@ -41,8 +41,7 @@ class Message(NamedTuple):
     source: str = "collected"
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     role: Role
     content: str
 
@@ -63,6 +62,8 @@ def split_bubbles(content: str) -> list[str]:
 
 
 def _escape(bubble: str) -> str:
+    if "\n" not in bubble and "\\" not in bubble:
+        return bubble
     bubble = bubble.replace("\r\n", "\n")
     if "\\" in bubble:
         bubble = re.sub(r"(\\+)(?=n|\n)", lambda m: m.group(1) * 2, bubble)
@@ -70,6 +71,9 @@ def _escape(bubble: str) -> str:
 
 
 def _unescape(line: str) -> str:
+    if "\\" not in line:
+        return line
+
     def one(match: re.Match[str]) -> str:
         run = len(match.group(1))
         return "\\" * (run // 2) + ("\n" if run % 2 else "n")
@@ -97,21 +101,33 @@ def system_turn(owner: str, contact: str) -> Turn:
 
 def to_turns(messages: Sequence[Message]) -> list[Turn]:
     """Merge a conversation's messages into turns, oldest first. Service messages have no place in it."""
-    known = by_key(messages)
+    known = by_key(messages) if any(m.reply_to_id is not None for m in messages) else {}
     return [render_burst(burst, known) for burst in bursts(messages)]
 
 
 def bursts(messages: Sequence[Message]) -> list[list[Message]]:
     """Runs of consecutive messages of one side, service and empty messages left out."""
     runs: list[list[Message]] = []
-    for message in messages:
-        if message.kind == "service" or (message.kind == "text" and not message.text.strip()):
-            continue
+    for message in filter(_has_words, messages):
         if runs and runs[-1][0].out == message.out:
             runs[-1].append(message)
         else:
             runs.append([message])
     return runs
+
+
+def last_burst(messages: Sequence[Message]) -> list[Message]:
+    """The last one of `bursts`; empty if there is none."""
+    run: list[Message] = []
+    for message in filter(_has_words, reversed(messages)):
+        if run and run[-1].out != message.out:
+            break
+        run.append(message)
+    return run[::-1]
+
+
+def _has_words(message: Message) -> bool:
+    return message.kind != "service" and (message.kind != "text" or bool(message.text.strip()))
 
 
 def by_key(messages: Iterable[Message]) -> dict[tuple[str, int], Message]:

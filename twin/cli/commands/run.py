@@ -45,6 +45,7 @@ def run(ready_file: ReadyFile = None, data: Data = None, as_json: Json = False, 
     base = stages.prepare_base(settings, screen)
 
     def on_ready(username: str) -> None:
+        loop.settle()
         screen.say(f"@{username} answers. Ctrl-C stops it.")
         screen.result({"bot": username, "pid": os.getpid(), "engine": settings.engine.kind})
         if ready_file:
