@@ -86,9 +86,8 @@ async def supersede(connection: AsyncConnection, channel: str, dialog_id: int, r
     """What waited for the owner is out of date. A question for the owner's words stays open: they are not thrown away."""
     for draft in await drafts.pending(connection, channel, dialog_id):
         await drafts.change(connection, draft, state="expired", reason=reason, settled_at=now, another_due_at=None)
-    newest = await drafts.newest(connection, channel, dialog_id)
-    if newest and newest.state == "rejected":
-        await drafts.change(connection, newest)  # its card loses [Undo]
+    if rejected := await drafts.newest_rejected(connection, channel, dialog_id):
+        await drafts.change(connection, rejected)  # its card loses [Undo]
 
 
 async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None, settings: Settings, now: datetime) -> None:

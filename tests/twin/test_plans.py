@@ -45,6 +45,13 @@ def test_cards_that_are_to_be_shown_are_found_without_those_that_are_not(store: 
     assert f"ix_drafts_unshown{paced} " in f"{plan[0]} "
 
 
+def test_the_newest_of_a_chat_are_read_in_the_order_of_their_index(store: Path) -> None:
+    """However long it is: nothing older is looked at, and nothing is sorted."""
+    with sqlite3.connect(store) as driver:
+        plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {messages.HISTORY.sql}", [None] * messages.HISTORY.sql.count("?"))]
+    assert plan == ["SEARCH messages USING INDEX ix_messages_dialog_id_sent_at_message_id (dialog_id=?)"]
+
+
 def test_what_goes_next_is_read_in_the_order_in_which_it_goes(store: Path) -> None:
     """However much waits, no more of it is looked at than goes."""
     with sqlite3.connect(store) as driver:

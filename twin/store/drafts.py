@@ -64,6 +64,8 @@ ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
 PENDING = Prepared(select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc()))
 PENDING_HERE = Prepared(select(*COLUMNS).where(drafts.c.state == "pending", *_HERE).order_by(drafts.c.id.desc()))
 NEWEST = Prepared(select(*COLUMNS).where(*_HERE).order_by(drafts.c.id.desc()).limit(1))
+_NEWEST_ID = select(drafts.c.id).where(*_HERE).order_by(drafts.c.id.desc()).limit(1).scalar_subquery()
+NEWEST_REJECTED = Prepared(select(*COLUMNS).where(drafts.c.id == _NEWEST_ID, literal_column("+drafts.state") == "rejected"))
 # The newest of them knew the newest message: one row is read, where max() would read every draft of the chat.
 ANSWERED_ID = Prepared(
     select(drafts.c.answers_message_id).where(*_HERE, drafts.c.state.in_(_ANSWERED)).order_by(drafts.c.id.desc()).limit(1)
@@ -193,6 +195,12 @@ async def pending(connection: AsyncConnection, channel: str | None = None, dialo
 
 async def newest(connection: AsyncConnection, channel: str, dialog_id: int) -> Draft | None:
     row = await NEWEST.first(connection, channel=channel, dialog_id=dialog_id)
+    return Draft._make(row) if row else None
+
+
+async def newest_rejected(connection: AsyncConnection, channel: str, dialog_id: int) -> Draft | None:
+    """The newest draft of a dialog, if it is one that the owner wanted nothing of."""
+    row = await NEWEST_REJECTED.first(connection, channel=channel, dialog_id=dialog_id)
     return Draft._make(row) if row else None
 
 

@@ -62,7 +62,9 @@ class Prepared:
         return compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
 
     async def first(self, connection: AsyncConnection, **values: Any) -> tuple[Any, ...] | None:
-        return next(iter(await self.rows(connection, **values)), None)
+        compiled = self._compiled
+        found = compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
+        return found[0] if found else None
 
 
 class _Compiled:
