@@ -175,7 +175,7 @@ def _is_short(folded: str) -> bool:
 
 def _heard(bubbles: Sequence[str], burst: Sequence[Message], history: Sequence[Message], name: str) -> Iterator[str]:
     """All that the prompt has from others, newest first, and the draft, which may parrot an instruction."""
-    known = by_key(history)
+    known = by_key(history) if any(m.reply_to_id is not None for m in burst) else {}
     yield name
     for message in burst:
         yield message.text
