@@ -199,8 +199,10 @@ async def cancel_waiting(
 
     `only_auto`: only answers that the twin approved by itself. A draft of which something went ends as sent, else as expired,
     with the reason."""
-    unsettled = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
-    concerned = [b for b in unsettled if not only_auto or await drafts.went_by_itself(connection, b.draft_id)]
+    if only_auto:
+        concerned = await outbox.unsettled_automatic(connection, channel, dialog_id)
+    else:
+        concerned = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
     cancelled = {b.draft_id for b in concerned if await _withdraw(connection, b, reason, now)}
     for draft_id in sorted(cancelled):
         await settle(connection, await drafts.get(connection, draft_id), await outbox.of_draft(connection, draft_id), now)

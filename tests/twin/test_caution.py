@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import cycle
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from factories import chat, me, them
 from twin import caution, word_lists
 from twin.confidence import threshold
 from twin.errors import InputError
+from twin.folding import fold
 from twin.settings import load_settings
 from twin.turns import Message
 
@@ -41,6 +43,17 @@ def test_what_a_contact_writes_is_flagged(flag, text):
 @pytest.mark.parametrize(("flag", "text"), [(flag, text) for flag, texts in DRAFTS.items() for text in texts])
 def test_what_the_draft_says_is_flagged(flag, text):
     assert flag in flags("ok", text)
+
+
+def test_what_has_no_figure_in_it_is_neither_a_sum_nor_a_time(monkeypatch):
+    """It is not looked at for these: the answer must be the same as if it were."""
+    texts = [
+        fold(text) for text in (*(text for _, text in SENSITIVE), *HARMLESS, *CALM, *(text for texts in DRAFTS.values() for text in texts))
+    ]
+    assert sum(1 for text in texts if not caution._FIGURE.search(text)) > 300
+    quickly = [caution._matters(text, LISTS) for text in texts]
+    monkeypatch.setattr(caution, "_FIGURE", re.compile(""))
+    assert quickly == [caution._matters(text, LISTS) for text in texts]
 
 
 def test_small_talk_goes_by_itself():

@@ -244,6 +244,19 @@ async def test_undecided_drafts_expire_and_decided_ones_do_not(chat: Chat) -> No
     assert (await decisions.undo(chat.connection, first.id, SETTINGS, chat.now + timedelta(hours=25))).what == "decided"
 
 
+async def test_a_new_message_takes_undo_from_the_card_that_was_skipped_last(chat: Chat) -> None:
+    revisions = []
+    for _ in range(2):
+        await chat.write()
+        draft = await chat.draft()
+        assert draft
+        await decisions.skip(chat.connection, draft.id, chat.now, variant=1)
+        revisions.append([row["revision"] for row in await chat.rows("drafts")])
+    await chat.write()
+    revisions.append([row["revision"] for row in await chat.rows("drafts")])
+    assert revisions == [[2], [3, 2], [3, 3]]
+
+
 async def test_an_answered_prompt_is_not_answered_twice(chat: Chat) -> None:
     await chat.write()
     draft = await chat.draft()

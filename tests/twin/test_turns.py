@@ -10,7 +10,7 @@ from factories import DAY, chat, me, random_chat, them
 from text_tokenizer import TOKENIZERS, TextTokenizer
 
 from twin.errors import ModelError
-from twin.turns import Renderer, Turn, join_bubbles, last_conversation, split_bubbles, system_turn, to_turns
+from twin.turns import Renderer, Turn, bursts, join_bubbles, last_burst, last_conversation, split_bubbles, system_turn, to_turns
 
 SYSTEM = system_turn("Olga", "Ada")
 TALK = [SYSTEM, Turn("user", "hi"), Turn("assistant", "hey\nyou"), Turn("user", "tea?"), Turn("assistant", "yes")]
@@ -31,6 +31,13 @@ def test_turns_alternate_and_hold_every_word_of_both_sides():
     turns = to_turns(messages)
     assert [bubble for turn in turns for bubble in split_bubbles(turn.content)] == [m.text for m in messages]
     assert all(one.role != other.role for one, other in pairwise(turns))
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_last_burst_is_the_last_of_all(seed):
+    messages = random_chat(seed)
+    for end in range(len(messages) + 1):
+        assert last_burst(messages[:end]) == next(iter(reversed(bursts(messages[:end]))), [])
 
 
 def test_media_are_named_and_quotes_shortened():

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.drafts import Draft
 from twin.store.prepared import Prepared, given
-from twin.store.tables import outbox
+from twin.store.tables import drafts, outbox
 
 State = Literal["waiting", "sending", "unheard", "sent", "failed", "uncertain", "cancelled", "retracting", "retracted"]
 Way = Literal["bot", "business", "session"]
@@ -92,6 +92,10 @@ _BEGINS = func.coalesce(outbox.c.typing_at, outbox.c.not_before_at)
 FIRST = Prepared(_heads().order_by(outbox.c.not_before_at, outbox.c.id).limit(1))
 READY = Prepared(_heads().where(_WANTED, _FREE, _MAY_GO).order_by(outbox.c.not_before_at, outbox.c.id).limit(given("count")))
 LATER = Prepared(_heads().where(outbox.c.not_before_at > given("now")).order_by(_BEGINS, outbox.c.id).limit(given("count")))
+
+
+_AUTOMATIC = select(drafts.c.id).where(drafts.c.id == outbox.c.draft_id, drafts.c.is_automatic).exists()
+UNSETTLED_AUTOMATIC = Prepared(select(*COLUMNS).where(*_HERE, outbox.c.state.in_(UNSETTLED), _AUTOMATIC).order_by(outbox.c.id))
 
 
 @cache
@@ -199,6 +203,11 @@ async def tried_by_session(connection: AsyncConnection) -> set[int]:
 
 async def of_dialog(connection: AsyncConnection, channel: str, dialog_id: int, states: Sequence[State]) -> list[Bubble]:
     return [Bubble._make(row) for row in await _of_dialog(*states).rows(connection, channel=channel, dialog_id=dialog_id)]
+
+
+async def unsettled_automatic(connection: AsyncConnection, channel: str, dialog_id: int) -> list[Bubble]:
+    """What has not settled here of answers that the twin let go by itself."""
+    return [Bubble._make(row) for row in await UNSETTLED_AUTOMATIC.rows(connection, channel=channel, dialog_id=dialog_id)]
 
 
 async def change(connection: AsyncConnection, bubble_id: int, **values: Any) -> None:
