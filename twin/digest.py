@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin.replies import TIMED_OUT
 from twin.settings import Settings
 from twin.store import dialogs, facts
-from twin.store.tables import decisions, drafts, outbox
+from twin.store.tables import IS_PENDING, decisions, drafts, outbox
 from twin.turns import split_bubbles
 
 SEEN, MORNING = "owner seen", "last digest"
@@ -68,7 +68,7 @@ async def read(connection: AsyncConnection, *, owner_id: int, now: datetime) -> 
     """Contacts of whom there is something to say, those with an answer of the twin's own first."""
     since = await away_since(connection, now)
     automatic = await _counts(connection, _automatic(since))
-    waiting = await _counts(connection, _drafts().where(drafts.c.state == "pending"))
+    waiting = await _counts(connection, _drafts().where(IS_PENDING))
     expired = await _counts(
         connection, _drafts().where(drafts.c.state == "expired", drafts.c.settled_at > since, drafts.c.reason == TIMED_OUT)
     )

@@ -45,6 +45,13 @@ def test_cards_that_are_to_be_shown_are_found_without_those_that_are_not(store: 
     assert f"ix_drafts_unshown{paced} " in f"{plan[0]} "
 
 
+@pytest.mark.parametrize("statement", [drafts.PENDING, drafts.PENDING_HERE, drafts.PENDING_CREATED_BEFORE, drafts.ANOTHER_DUE])
+def test_drafts_that_wait_for_the_owner_are_found_without_those_that_do_not(store: Path, statement: Prepared) -> None:
+    with sqlite3.connect(store) as driver:
+        plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
+    assert "drafts USING INDEX ix_drafts_pending" in plan[0], plan
+
+
 def test_the_newest_of_a_chat_are_read_in_the_order_of_their_index(store: Path) -> None:
     """However long it is: nothing older is looked at, and nothing is sorted."""
     with sqlite3.connect(store) as driver:

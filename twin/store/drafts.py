@@ -7,11 +7,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, literal_column, null, select, text, update
+from sqlalchemy import ColumnElement, func, literal_column, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.prepared import Prepared, given
-from twin.store.tables import PACED, decisions, drafts
+from twin.store.tables import IS_PENDING, PACED, decisions, drafts, outbox
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
 Action = Literal["send", "edit", "another", "shorter", "warmer", "skip", "undo", "auto"]
@@ -61,8 +61,10 @@ _NEW = [name for name in Draft._fields if name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
 ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
-PENDING = Prepared(select(*COLUMNS).where(drafts.c.state == "pending").order_by(drafts.c.id.desc()))
-PENDING_HERE = Prepared(select(*COLUMNS).where(drafts.c.state == "pending", *_HERE).order_by(drafts.c.id.desc()))
+_BY_AGE: ColumnElement[int] = literal_column("+drafts.id")  # the plus keeps SQLite from reading all drafts in the order of their ids
+PENDING = Prepared(select(*COLUMNS).where(IS_PENDING).order_by(_BY_AGE.desc()))
+PENDING_CREATED_BEFORE = Prepared(select(*COLUMNS).where(IS_PENDING, drafts.c.created_at <= given("before")).order_by(_BY_AGE))
+PENDING_HERE = Prepared(select(*COLUMNS).where(IS_PENDING, *_HERE).order_by(drafts.c.id.desc()))
 NEWEST = Prepared(select(*COLUMNS).where(*_HERE).order_by(drafts.c.id.desc()).limit(1))
 _NEWEST_ID = select(drafts.c.id).where(*_HERE).order_by(drafts.c.id.desc()).limit(1).scalar_subquery()
 NEWEST_REJECTED = Prepared(select(*COLUMNS).where(drafts.c.id == _NEWEST_ID, literal_column("+drafts.state") == "rejected"))
@@ -77,6 +79,7 @@ DECIDED = Prepared(
     .order_by(decisions.c.id)
 )
 _BY_ID = select(*COLUMNS).order_by(drafts.c.id)
+_WITH_WAITING = select(outbox.c.draft_id).where(outbox.c.state == "waiting")
 _BUMPED = {"revision": drafts.c.revision + 1}
 BY_CARD = Prepared(select(*COLUMNS).where(drafts.c.card_message_id == given("card_id")).limit(1))
 _EDITED = select(decisions.c.id).where(decisions.c.draft_id == drafts.c.id, decisions.c.action == "edit").exists()
@@ -108,7 +111,7 @@ EXTEND_UNDO = Prepared(
 )
 ANOTHER_DUE = Prepared(
     select(*COLUMNS)
-    .where(drafts.c.state == "pending", drafts.c.another_due_at.is_not(None))
+    .where(IS_PENDING, drafts.c.another_due_at.is_not(None))
     .order_by(drafts.c.another_due_at, drafts.c.id)
     .limit(given("count"))
 )
@@ -246,13 +249,16 @@ async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id
 
 async def show_again(connection: AsyncConnection) -> None:
     """The cards of everything that waits for the owner or is about to go have to change."""
-    open_ones = drafts.c.state.in_(("pending", "approved", "edited"))
-    await connection.execute(update(drafts).where(open_ones).values(revision=drafts.c.revision + 1))
+    await connection.execute(update(drafts).where(IS_PENDING).values(_BUMPED))
+    about_to_go = drafts.c.state.in_(("approved", "edited")), drafts.c.id.in_(_WITH_WAITING)
+    await connection.execute(update(drafts).where(*about_to_go).values(_BUMPED))
 
 
 async def going_by_itself(connection: AsyncConnection, dialog_id: int | None = None) -> list[Draft]:
     """Approved by the twin itself and not begun, oldest first."""
-    query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic).order_by(drafts.c.id)
+    query = (
+        select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic, drafts.c.id.in_(_WITH_WAITING)).order_by(drafts.c.id)
+    )
     rows = await connection.execute(query if dialog_id is None else query.where(drafts.c.dialog_id == dialog_id))
     return [_draft(row) for row in rows]
 
@@ -291,8 +297,7 @@ async def any_words_since(connection: AsyncConnection, since: datetime) -> bool:
 
 
 async def pending_created_before(connection: AsyncConnection, before: datetime) -> list[Draft]:
-    query = select(*COLUMNS).where(drafts.c.state == "pending", drafts.c.created_at <= before).order_by(drafts.c.id)
-    return [_draft(row) for row in await connection.execute(query)]
+    return [Draft._make(row) for row in await PENDING_CREATED_BEFORE.rows(connection, before=before)]
 
 
 async def answered_id(connection: AsyncConnection, channel: str, dialog_id: int) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store import outbox
-from twin.store.tables import dialogs, drafts, inbox, replies_due, runs
+from twin.store.tables import IS_PENDING, dialogs, inbox, replies_due, runs
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ async def read(connection: AsyncConnection, *, owner_id: int) -> Overview:
 
     return Overview(
         modes=modes,
-        pending=await count(select(func.count()).where(drafts.c.state == "pending")),
+        pending=await count(select(func.count()).where(IS_PENDING)),
         due=await count(select(func.count()).select_from(replies_due)),
         waiting=sends.get("waiting", 0) + sends.get("sending", 0),
         uncertain=sends.get("uncertain", 0),

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    literal_column,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -155,7 +156,7 @@ drafts = Table(
     Column("text", Text, nullable=False),  # a turn: bubbles joined by twin.turns.join_bubbles
     Column("adapter", Text),  # NULL: the base model
     Column("mean_logprob", Float),
-    Column("state", String(10), nullable=False, index=True),
+    Column("state", String(10), nullable=False),
     Column("variant", Integer, nullable=False, default=1),  # 1, 2, 3: how often the owner asked for another
     Column("author", String(5), nullable=False, default="twin"),  # whose words: twin | owner
     Column("reason", Text),  # why it expired or failed, or why it has no words
@@ -171,6 +172,7 @@ drafts = Table(
     Column("wish", String(8)),  # what the variant asked for should be: another | shorter | warmer
     Column("undo_until", UtcDateTime),  # until then an automatic answer can be taken back
     Column("is_automatic", Boolean, nullable=False, server_default=false()),  # the twin, not the owner, let it go out
+    Index("ix_drafts_pending", "dialog_id", sqlite_where=text("state = 'pending'")),  # few are, and for most their state changes twice
     Index("ix_drafts_author_created_at", "author", "created_at"),
     Index("ix_drafts_card_message_id", "card_message_id"),
     Index("ix_drafts_undo_until", "undo_until", sqlite_where=Column("undo_until").is_not(None)),
@@ -178,6 +180,8 @@ drafts = Table(
     Index("ix_drafts_unshown_paced", "card_message_id", "id", sqlite_where=text(f"shown_revision < revision AND {PACED}")),
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
 )
+
+IS_PENDING = drafts.c.state == literal_column("'pending'")  # found by its index, which a value bound to the statement is not
 
 # What the owner did with a draft; append-only, teaches the next adapter.
 decisions = Table(
