@@ -134,6 +134,7 @@ def open_store(path: Path) -> Store:
     migrate(path)
     engine = inline_engine(path)
     event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", _keep_in_memory)
     return Store(engine)
 
 
@@ -168,6 +169,11 @@ def _configure(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _keep_in_memory(connection: Any, _record: Any) -> None:
+    # What a savepoint might have to put back: else SQLite makes a temporary file as soon as that is 64 KiB, for most answers.
+    connection.execute("PRAGMA temp_store=MEMORY")
 
 
 def _configure_migration(connection: Any, record: Any) -> None:
