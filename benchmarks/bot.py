@@ -1,6 +1,6 @@
 """Does the whole path of an answer keep at least half the speed of a bot that merely echoes, and what does it add to an answer?
 
-    .venv/bin/python benchmarks/bot.py [--updates 2000] [--chats 200] [--rounds 5] [--seconds 20] [--rate 20]
+    .venv/bin/python benchmarks/bot.py [--updates 2000] [--chats 200] [--rounds 9] [--seconds 10] [--rate 20]
 
 One side is the product: poll, message, due, draft, approved by itself, outbox, sendMessage, every commit on disk, as set for vLLM
 with an engine that says at once what the contact said last. The other is a bare aiogram bot with one handler that sends the text
@@ -56,8 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=2000, help="answers counted in a run")
     parser.add_argument("--chats", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5, help="runs a side, taking turns; medians are compared")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long a run's chats write at random")
+    parser.add_argument("--rounds", type=int, default=9, help="runs a side, taking turns; medians are compared")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long a run's chats write at random")
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second then, of all chats together")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
