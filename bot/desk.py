@@ -27,7 +27,7 @@ from bot.telegram import ERRORS, Pause, explain, is_passing
 from twin import decisions, digest, modes, quiet_hours, silence
 from twin.nearest import past_replies
 from twin.replies import HISTORY, answered_burst
-from twin.store import dialogs, drafts, messages, notices, outbox
+from twin.store import cards, dialogs, drafts, messages, notices, outbox
 from twin.store.notices import Notice
 from twin.utf16 import cut
 
@@ -81,13 +81,13 @@ async def tidy(twin: Twin, bot: Bot, allowance: Allowance) -> None:
     """Tell what is untold, then bring every card up to date, oldest first. Raises aiogram's errors if the owner cannot be reached."""
     now = utc_now()
     async with twin.store.connect() as connection:
-        undo_end = await drafts.next_undo_end(connection)
+        undo_end = await cards.next_undo_end(connection)
     if undo_end and undo_end < now:
         await _end_undo(twin, now, is_short=not allowance.left(now))
     async with twin.store.connect() as connection:
         untold = await notices.untold(connection)
-        stale = await drafts.unshown(connection, except_dialog_id=twin.owner_id)
-        automatic = await drafts.unshown_automatic(connection, allowance.left(now), except_dialog_id=twin.owner_id)
+        stale = await cards.unshown(connection, except_dialog_id=twin.owner_id)
+        automatic = await cards.unshown_automatic(connection, allowance.left(now), except_dialog_id=twin.owner_id)
         morning = await digest.morning_due(connection, twin.settings, now, local_zone())
     for notice in untold:
         await to_its_end(_tell(twin, bot, notice))
@@ -103,8 +103,8 @@ async def tidy(twin: Twin, bot: Bot, allowance: Allowance) -> None:
 async def _end_undo(twin: Twin, now: datetime, *, is_short: bool) -> None:
     """`is_short`: more cards wait than may be shown."""
     async with twin.store.begin() as connection:
-        await drafts.end_undo(connection, now)
-        passed_over = await drafts.pass_over(connection, except_dialog_id=twin.owner_id) if is_short else 0
+        await cards.end_undo(connection, now)
+        passed_over = await cards.pass_over(connection, except_dialog_id=twin.owner_id) if is_short else 0
         if passed_over:
             answers = "1 answer has" if passed_over == 1 else f"{passed_over} answers have"
             line = f"{answers} gone by itself without a card, because more went than Telegram lets me show. /digest lists them."
@@ -117,8 +117,8 @@ async def _seconds_to_next(twin: Twin, allowance: Allowance) -> float | None:
     """How long nothing changes by itself: until the next [Undo] has had its time, or the next card of an automatic answer may be shown.
     Mornings are the housekeeper's, who rings."""
     async with twin.store.connect() as connection:
-        undo_end = await drafts.next_undo_end(connection)
-        waits = await drafts.unshown_automatic(connection, 1, except_dialog_id=twin.owner_id)
+        undo_end = await cards.next_undo_end(connection)
+        waits = await cards.unshown_automatic(connection, 1, except_dialog_id=twin.owner_id)
     times = [max(0.0, (undo_end - utc_now()).total_seconds()) + 0.01] if undo_end else []
     return min([*times, *([allowance.seconds_to_next] if waits else [])], default=None)
 
@@ -172,7 +172,7 @@ async def _show(twin: Twin, bot: Bot, draft_id: int) -> None:
             if "not modified" not in exc.message:  # such as a card that the owner has deleted
                 log.warning("card.refused", draft_id=draft.id)
     async with twin.store.begin() as connection:
-        await drafts.mark_shown(connection, draft, card_id)
+        await cards.mark_shown(connection, draft, card_id)
 
 
 async def _put(twin: Twin, bot: Bot, view: CardView) -> int:

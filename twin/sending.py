@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import pacing
 from twin.settings import Settings
-from twin.store import dialogs, drafts, messages, notices, outbox
+from twin.store import cards, dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
 from twin.store.outbox import FINAL, UNSETTLED, Bubble, Way
 from twin.turns import Message
@@ -61,7 +61,7 @@ async def arrived(
     if draft and draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
         undo_until = max(draft.undo_until, now + timedelta(seconds=settings.auto.undo_seconds))
     if not await settle(connection, draft, bubbles, now, undo_until=undo_until) and draft and undo_until:
-        await drafts.extend_undo(connection, draft.id, undo_until)
+        await cards.extend_undo(connection, draft.id, undo_until)
     if rest:
         await _show(connection, bubble.draft_id)  # how many have arrived
     for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):

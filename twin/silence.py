@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from twin.store import dialogs, drafts, facts, outbox
+from twin.store import cards, dialogs, drafts, facts, outbox
 
 FACT = "silence"
 PAUSED = "paused"  # the flag of an automatic answer that /pause held back
@@ -29,7 +29,7 @@ async def begin(connection: AsyncConnection, now: datetime) -> bool:
         return False
     await facts.put(connection, FACT, {"since": now.isoformat()})
     await hold(connection, PAUSED)
-    await drafts.show_again(connection)
+    await cards.show_again(connection)
     return True
 
 
@@ -38,7 +38,7 @@ async def end(connection: AsyncConnection) -> bool:
     if not await since(connection):
         return False
     await facts.forget(connection, FACT)
-    await drafts.show_again(connection)
+    await cards.show_again(connection)
     return True
 
 

@@ -15,7 +15,7 @@ from bot.handlers.taps import refusal
 from bot.incoming import to_message
 from twin import decisions, replies
 from twin.decisions import Verdict
-from twin.store import drafts, prompts
+from twin.store import cards, prompts
 
 log = structlog.get_logger()
 EDIT_MINUTES = 30  # later than this only a reply to the question counts: a forgotten edit must not send what was meant for the twin
@@ -60,7 +60,7 @@ async def _edited_draft(connection: AsyncConnection, message: Message) -> int | 
     if message.reply_to_message:
         replied = message.reply_to_message.message_id
         prompt = await prompts.asked_by(connection, replied)
-        draft = await drafts.by_card(connection, replied)
+        draft = await cards.by_card(connection, replied)
         return prompt.draft_id if prompt else draft.id if draft else None
     prompt = await prompts.newest_open(connection, utc_now() - timedelta(minutes=EDIT_MINUTES))
     return prompt.draft_id if prompt else None

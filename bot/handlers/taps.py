@@ -14,7 +14,7 @@ from bot.context import Twin, utc_now
 from bot.telegram import quietly
 from twin import decisions, sending
 from twin.decisions import Verdict
-from twin.store import dialogs, drafts, prompts
+from twin.store import cards, dialogs, prompts
 from twin.store.drafts import Draft
 from twin.turns import split_bubbles
 from twin.utf16 import cut
@@ -39,7 +39,7 @@ async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Tw
         verdict = await _decide(connection, callback_data, twin)
         if verdict.draft and callback.message and verdict.draft.card_message_id is None:
             # A crash between sending a card and noting its id: this is the one that the owner sees.
-            await drafts.adopt_card(connection, verdict.draft.id, callback.message.message_id)
+            await cards.adopt_card(connection, verdict.draft.id, callback.message.message_id)
     log.info("card.tapped", action=callback_data.action, draft_id=callback_data.draft_id, outcome=verdict.what)
     toast = TOASTS.get(callback_data.action, "") if verdict.what == "done" else refusal(verdict)
     await quietly(callback.answer(toast), "tap.unanswered")

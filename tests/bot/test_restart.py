@@ -6,7 +6,7 @@ from bot_scene import ADA, BEN, OWNER, UNREACHABLE, Scene, labels, opened, until
 
 from bot.context import utc_now
 from twin import decisions, sending
-from twin.store import drafts, outbox
+from twin.store import cards, drafts, outbox
 
 
 async def test_a_card_from_before_a_restart_still_works(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_card_whose_id_was_lost_is_shown_again_and_the_first_one_is_reti
         await scene.stop()
         async with scene.store.begin() as connection:
             (draft,) = await drafts.pending(connection)
-            await drafts.mark_shown(connection, draft, None)
+            await cards.mark_shown(connection, draft, None)
             await drafts.change(connection, draft)
         await scene.start()
         second = await scene.card("hello", number=2)

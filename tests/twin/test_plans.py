@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from twin.store import drafts, due, inbox, limits, messages, outbox
+from twin.store import cards, drafts, due, inbox, limits, messages, outbox
 from twin.store.engine import migrate
 from twin.store.prepared import Prepared
 
 GROWING = ("drafts", "messages", "outbox", "inbox", "decisions")
 SELECTS = [
     pytest.param(statement, id=f"{module.__name__.rpartition('.')[2]}.{name}")
-    for module in (drafts, due, inbox, limits, messages, outbox)
+    for module in (cards, drafts, due, inbox, limits, messages, outbox)
     for name, statement in vars(module).items()
     if isinstance(statement, Prepared) and statement.sql.startswith("SELECT")
 ]
@@ -33,21 +33,37 @@ def test_no_prepared_statement_looks_through_a_table_that_grows(store: Path, sta
     assert not [step for step in plan for table in GROWING if step == f"SCAN {table}"], plan
 
 
-DESK = [drafts.UNSHOWN, drafts.UNSHOWN_AUTOMATIC, drafts.OUTDATED_AUTOMATIC, drafts.PASS_OVER]
+DESK = [cards.UNSHOWN, cards.UNSHOWN_AUTOMATIC, cards.OUTDATED_AUTOMATIC, cards.PASS_OVER]
 
 
 @pytest.mark.parametrize("statement", DESK, ids=["unshown", "unshown_automatic", "outdated_automatic", "pass_over"])
 def test_cards_that_are_to_be_shown_are_found_without_those_that_are_not(store: Path, statement: Prepared) -> None:
     with sqlite3.connect(store) as driver:
         plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
-    paced = "" if statement is drafts.UNSHOWN else "_paced"
+    paced = "" if statement is cards.UNSHOWN else "_paced"
     assert len(plan) == 1, plan
     assert f"ix_drafts_unshown{paced} " in f"{plan[0]} "
 
 
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with many drafts, of which SQLite has counted how many are alike."""
+    path = tmp_path_factory.mktemp("plans") / "twin.sqlite"
+    migrate(path)
+    with sqlite3.connect(path) as driver:
+        columns = "channel, dialog_id, answers_message_id, text, state, variant, author, revision, shown_revision, created_at"
+        rows = [("bot", i % 50, i, "", "sent" if i % 100 else "pending", 1, "twin", 2, 2, i) for i in range(5000)]
+        driver.executemany(f"INSERT INTO drafts ({columns}) VALUES ({', '.join('?' * 10)})", rows)
+        driver.execute("ANALYZE")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["store", "counted"])
 @pytest.mark.parametrize("statement", [drafts.PENDING, drafts.PENDING_HERE, drafts.PENDING_CREATED_BEFORE, drafts.ANOTHER_DUE])
-def test_drafts_that_wait_for_the_owner_are_found_without_those_that_do_not(store: Path, statement: Prepared) -> None:
-    with sqlite3.connect(store) as driver:
+def test_drafts_that_wait_for_the_owner_are_found_without_those_that_do_not(
+    request: pytest.FixtureRequest, kind: str, statement: Prepared
+) -> None:
+    with sqlite3.connect(request.getfixturevalue(kind)) as driver:
         plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement.sql}", [None] * statement.sql.count("?"))]
     assert "drafts USING INDEX ix_drafts_pending" in plan[0], plan
 

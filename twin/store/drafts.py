@@ -7,11 +7,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, func, literal_column, null, select, text, update
+from sqlalchemy import ColumnElement, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.prepared import Prepared, given
-from twin.store.tables import IS_PENDING, PACED, decisions, drafts, outbox
+from twin.store.tables import IS_PENDING, UtcDateTime, decisions, drafts, outbox
 
 State = Literal["pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed"]
 Action = Literal["send", "edit", "another", "shorter", "warmer", "skip", "undo", "auto"]
@@ -61,9 +61,11 @@ _NEW = [name for name in Draft._fields if name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
 ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(drafts.c.id == given("which")))
-_BY_AGE: ColumnElement[int] = literal_column("+drafts.id")  # the plus keeps SQLite from reading all drafts in the order of their ids
+# The plus keeps SQLite from reading all drafts, in the order of their ids or those of an age.
+_BY_AGE: ColumnElement[int] = literal_column("+drafts.id")
+_OLD = literal_column("+drafts.created_at", UtcDateTime()) <= given("before")
 PENDING = Prepared(select(*COLUMNS).where(IS_PENDING).order_by(_BY_AGE.desc()))
-PENDING_CREATED_BEFORE = Prepared(select(*COLUMNS).where(IS_PENDING, drafts.c.created_at <= given("before")).order_by(_BY_AGE))
+PENDING_CREATED_BEFORE = Prepared(select(*COLUMNS).where(IS_PENDING, _OLD).order_by(_BY_AGE))
 PENDING_HERE = Prepared(select(*COLUMNS).where(IS_PENDING, *_HERE).order_by(drafts.c.id.desc()))
 NEWEST = Prepared(select(*COLUMNS).where(*_HERE).order_by(drafts.c.id.desc()).limit(1))
 _NEWEST_ID = select(drafts.c.id).where(*_HERE).order_by(drafts.c.id.desc()).limit(1).scalar_subquery()
@@ -78,36 +80,12 @@ DECIDED = Prepared(
     .where(decisions.c.draft_id == given("which"))
     .order_by(decisions.c.id)
 )
-_BY_ID = select(*COLUMNS).order_by(drafts.c.id)
-_WITH_WAITING = select(outbox.c.draft_id).where(outbox.c.state == "waiting")
-_BUMPED = {"revision": drafts.c.revision + 1}
-BY_CARD = Prepared(select(*COLUMNS).where(drafts.c.card_message_id == given("card_id")).limit(1))
+WITH_WAITING = select(outbox.c.draft_id).where(outbox.c.state == "waiting")
+BUMPED = {"revision": drafts.c.revision + 1}
 _EDITED = select(decisions.c.id).where(decisions.c.draft_id == drafts.c.id, decisions.c.action == "edit").exists()
 WITH_EDIT = Prepared(select(*COLUMNS, _EDITED).where(drafts.c.id == given("which")))
 BEGIN_SENDING = Prepared(
-    update(drafts).where(drafts.c.id == given("which"), drafts.c.state.in_(("approved", "edited"))).values(state="sending", **_BUMPED)
-)
-_STALE = drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != given("except_dialog_id")
-UNSHOWN = Prepared(_BY_ID.where(*_STALE, text(f"NOT ({PACED})")))
-_PACED = select(*COLUMNS).where(*_STALE, text(PACED)).limit(given("count"))
-UNSHOWN_AUTOMATIC = Prepared(_PACED.where(drafts.c.card_message_id.is_(None)).order_by(drafts.c.id.desc()))
-OUTDATED_AUTOMATIC = Prepared(_PACED.where(drafts.c.card_message_id.is_not(None)).order_by(drafts.c.card_message_id.desc()))
-END_UNDO = Prepared(update(drafts).where(drafts.c.undo_until < given("now")).values(undo_until=null(), **_BUMPED))
-PASS_OVER = Prepared(
-    update(drafts)
-    .where(
-        *_STALE, text(PACED), literal_column("+drafts.state") == "sent", drafts.c.card_message_id.is_(None), drafts.c.undo_until.is_(None)
-    )
-    .values(shown_revision=drafts.c.revision)
-)
-MARK_SHOWN = Prepared(
-    update(drafts)
-    .where(drafts.c.id == given("which"))
-    .values(card_message_id=given("card_message_id"), shown_revision=given("shown_revision"))
-)
-NEXT_UNDO_END = Prepared(select(func.min(drafts.c.undo_until)).where(drafts.c.undo_until.is_not(None)))
-EXTEND_UNDO = Prepared(
-    update(drafts).where(drafts.c.id == given("which"), drafts.c.undo_until < given("until")).values(undo_until=given("until"), **_BUMPED)
+    update(drafts).where(drafts.c.id == given("which"), drafts.c.state.in_(("approved", "edited"))).values(state="sending", **BUMPED)
 )
 ANOTHER_DUE = Prepared(
     select(*COLUMNS)
@@ -207,58 +185,14 @@ async def newest_rejected(connection: AsyncConnection, channel: str, dialog_id: 
     return Draft._make(row) if row else None
 
 
-async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
-    row = await BY_CARD.first(connection, card_id=card_message_id)
-    return Draft._make(row) if row else None
-
-
 async def change(connection: AsyncConnection, draft: Draft, **values: Any) -> bool:
     """Set columns and count the revision up. False if it is no longer in the state in which `draft` was read."""
     return await _change(*sorted(values)).run(connection, in_id=draft.id, in_state=draft.state, in_variant=draft.variant, **values) == 1
 
 
-async def unshown(connection: AsyncConnection, *, except_dialog_id: int) -> list[Draft]:
-    """Drafts whose card does not show their newest revision: those that the owner decides or decided on, oldest first."""
-    return [Draft._make(row) for row in await UNSHOWN.rows(connection, except_dialog_id=except_dialog_id)]
-
-
-async def unshown_automatic(connection: AsyncConnection, limit: int, *, except_dialog_id: int) -> list[Draft]:
-    """The others: those that go by themselves, those without a card first, the newest first."""
-    if limit <= 0:
-        return []
-    rows = await UNSHOWN_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit)
-    if len(rows) < limit:
-        rows += await OUTDATED_AUTOMATIC.rows(connection, except_dialog_id=except_dialog_id, count=limit - len(rows))
-    return [Draft._make(row) for row in rows]
-
-
-async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> int:
-    """Automatic answers that never got a card and cannot be taken back any more get none; returns how many."""
-    return await PASS_OVER.run(connection, except_dialog_id=except_dialog_id)
-
-
-async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id: int | None) -> None:
-    await MARK_SHOWN.run(connection, which=draft.id, card_message_id=card_message_id, shown_revision=draft.revision)
-
-
-async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id: int) -> None:
-    """This message is the draft's card; it is to be brought up to date."""
-    values = {"card_message_id": card_message_id, "revision": drafts.c.revision + 1}
-    await connection.execute(update(drafts).where(drafts.c.id == draft_id).values(values))
-
-
-async def show_again(connection: AsyncConnection) -> None:
-    """The cards of everything that waits for the owner or is about to go have to change."""
-    await connection.execute(update(drafts).where(IS_PENDING).values(_BUMPED))
-    about_to_go = drafts.c.state.in_(("approved", "edited")), drafts.c.id.in_(_WITH_WAITING)
-    await connection.execute(update(drafts).where(*about_to_go).values(_BUMPED))
-
-
 async def going_by_itself(connection: AsyncConnection, dialog_id: int | None = None) -> list[Draft]:
     """Approved by the twin itself and not begun, oldest first."""
-    query = (
-        select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic, drafts.c.id.in_(_WITH_WAITING)).order_by(drafts.c.id)
-    )
+    query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic, drafts.c.id.in_(WITH_WAITING)).order_by(drafts.c.id)
     rows = await connection.execute(query if dialog_id is None else query.where(drafts.c.dialog_id == dialog_id))
     return [_draft(row) for row in rows]
 
@@ -267,22 +201,6 @@ async def went_by_itself(connection: AsyncConnection, draft_id: int) -> bool:
     """Whether it was the twin and not the owner who let it go out."""
     draft = await get(connection, draft_id)
     return draft is not None and draft.is_automatic
-
-
-async def next_undo_end(connection: AsyncConnection) -> datetime | None:
-    """When the next automatic answer can no longer be taken back."""
-    row = await NEXT_UNDO_END.first(connection)
-    return row[0] if row else None
-
-
-async def extend_undo(connection: AsyncConnection, draft_id: int, until: datetime) -> None:
-    """It can be taken back until then, if not for longer."""
-    await EXTEND_UNDO.run(connection, which=draft_id, until=until)
-
-
-async def end_undo(connection: AsyncConnection, now: datetime) -> None:
-    """Cards of answers that can no longer be taken back lose [Undo]."""
-    await END_UNDO.run(connection, now=now)
 
 
 async def another_due(connection: AsyncConnection, limit: int) -> list[Draft]:

@@ -142,7 +142,7 @@ replies_due = Table(
 )
 
 # Goes, or went, by itself: its card is shown at Telegram's pace. Words for SQLite, which takes a partial index only where a query has the
-# same ones; the plus keeps it from the index of states, by which it would look at all that was ever sent.
+# same ones; the plus, of no use any more, is from when there was an index of all states.
 PACED = "is_automatic = 1 AND +state IN ('approved', 'sending', 'sent')"
 DRAFT_STATES = ("pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed")
 

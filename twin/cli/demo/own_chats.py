@@ -97,9 +97,9 @@ class OwnChats:
     def _text_of(self, card: Message) -> list[str]:
         """The bubbles of a card's draft, from the store: a card may fold and number them."""
         from twin.cli.folder import transact
-        from twin.store import drafts
+        from twin.store import cards
 
-        draft = transact(self.settings, lambda connection: drafts.by_card(connection, card["ids"][str(self.sandbox.bot_id)]))
+        draft = transact(self.settings, lambda connection: cards.by_card(connection, card["ids"][str(self.sandbox.bot_id)]))
         if draft is None:
             raise TwinError("A card of the story has no draft.")
         return split_bubbles(draft.text)
