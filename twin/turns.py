@@ -108,7 +108,7 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
 def bursts(messages: Sequence[Message]) -> list[list[Message]]:
     """Runs of consecutive messages of one side, service and empty messages left out."""
     runs: list[list[Message]] = []
-    for message in filter(_has_words, messages):
+    for message in filter(_has_place, messages):
         if runs and runs[-1][0].out == message.out:
             runs[-1].append(message)
         else:
@@ -119,14 +119,15 @@ def bursts(messages: Sequence[Message]) -> list[list[Message]]:
 def last_burst(messages: Sequence[Message]) -> list[Message]:
     """The last one of `bursts`; empty if there is none."""
     run: list[Message] = []
-    for message in filter(_has_words, reversed(messages)):
+    for message in filter(_has_place, reversed(messages)):
         if run and run[-1].out != message.out:
             break
         run.append(message)
     return run[::-1]
 
 
-def _has_words(message: Message) -> bool:
+def _has_place(message: Message) -> bool:
+    """In a conversation as the model reads it."""
     return message.kind != "service" and (message.kind != "text" or bool(message.text.strip()))
 
 

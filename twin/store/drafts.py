@@ -194,7 +194,7 @@ async def going_by_itself(connection: AsyncConnection, dialog_id: int | None = N
     """Approved by the twin itself and not begun, oldest first."""
     query = select(*COLUMNS).where(drafts.c.state == "approved", drafts.c.is_automatic, drafts.c.id.in_(WITH_WAITING)).order_by(drafts.c.id)
     rows = await connection.execute(query if dialog_id is None else query.where(drafts.c.dialog_id == dialog_id))
-    return [_draft(row) for row in rows]
+    return [Draft._make(row) for row in rows]
 
 
 async def went_by_itself(connection: AsyncConnection, draft_id: int) -> bool:
@@ -235,7 +235,3 @@ async def decide(
 async def decided(connection: AsyncConnection, draft_id: int) -> list[tuple[str, str, str | None]]:
     """(action, text proposed, text sent) in order."""
     return [(row[0], row[1], row[2]) for row in await DECIDED.rows(connection, which=draft_id)]
-
-
-def _draft(row: Any) -> Draft:
-    return Draft._make(row)

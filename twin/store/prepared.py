@@ -58,13 +58,15 @@ class Prepared:
         return made
 
     async def rows(self, connection: AsyncConnection, **values: Any) -> list[tuple[Any, ...]]:
-        compiled = self._compiled
-        return compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
+        return self._found(connection, values)
 
     async def first(self, connection: AsyncConnection, **values: Any) -> tuple[Any, ...] | None:
-        compiled = self._compiled
-        found = compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
+        found = self._found(connection, values)
         return found[0] if found else None
+
+    def _found(self, connection: AsyncConnection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        compiled = self._compiled
+        return compiled.read(run_at_once(connection, compiled.sql, compiled.parameters(values)).fetchall())
 
 
 class _Compiled:
