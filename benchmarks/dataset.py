@@ -142,7 +142,7 @@ def real_texts() -> list[str]:
 
 
 def tokenize(folder: Path, base: Path) -> dict[str, Any]:
-    from trainer.dataset import load_tokenizer
+    from trainer.dataset_reader import load_tokenizer
 
     load_tokenizer(base)  # imports what it needs
     with sqlite3.connect(folder / "twin.sqlite") as connection:
@@ -157,7 +157,8 @@ def tokenize(folder: Path, base: Path) -> dict[str, Any]:
 
 
 def build(folder: Path, base: Path) -> dict[str, Any]:
-    from trainer.dataset import build_dataset, load_tokenizer
+    from trainer.dataset import build_dataset
+    from trainer.dataset_reader import load_tokenizer
 
     load_tokenizer(base)  # imports what it needs
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from trainer.base_model import SAMPLE, prepare_base_model, tokenizer_hash
 from trainer.batches import Row, to_rows
-from trainer.dataset import load_tokenizer, read_examples
+from trainer.dataset_reader import load_tokenizer, read_examples
 from trainer.examples import Example, Rules, Tally, examples_of
 from trainer.lora import mean_loss
 from trainer.train import FLOOR, WARMUP, train

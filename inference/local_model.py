@@ -12,6 +12,7 @@ from inference.prompting import load_tokenizer, stop_token_ids
 from inference.proof import require_effect
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Sampling
+from twin.lean_imports import lean_imports
 from twin.probes import probe_prompts
 from twin.turns import Renderer
 
@@ -24,7 +25,8 @@ class LocalModel:
         self.tokenizer = load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
         self.stop_token_ids = stop_token_ids(base, self.tokenizer)
-        self.model = _load(base, dtype)
+        with lean_imports():
+            self.model = _load(base, dtype)
         self._peft: Any = None
         self._name: str | None = None  # PEFT's name of the acting adapter; module names may hold no dot, so it is a number
         self._count = 0
@@ -73,7 +75,8 @@ class LocalModel:
         self._count += 1
         name = f"a{self._count}"
         try:
-            self._add(adapter, name)
+            with lean_imports():
+                self._add(adapter, name)
             self._peft.set_adapter(name)
             self.model.eval()  # new layers come in training mode
             with self._peft.disable_adapter():

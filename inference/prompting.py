@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import ModelError
+from twin.lean_imports import lean_imports
 from twin.turns import Renderer, Turn
 
 
 def load_tokenizer(base: Path) -> Any:
     """The base model's tokenizer. Takes some seconds (it imports transformers), so call it in a thread."""
     try:
-        from transformers import AutoTokenizer
+        with lean_imports():
+            from transformers import AutoTokenizer
     except ImportError as exc:
         raise ModelError("transformers is not installed.", mend="Run `make venv`.") from exc
     try:

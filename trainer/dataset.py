@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from trainer.dataset_files import building
 from trainer.dataset_parts import CHANNEL, HISTOGRAM, Order
 from trainer.dataset_pool import parts
-from trainer.examples import Example, Rules
+from trainer.dataset_reader import is_dataset, load_tokenizer
+from trainer.examples import Rules
 from trainer.lengths import encoder_of, marks_of
-from trainer.verdicts import REASONS, SPLITS, Split
+from trainer.verdicts import REASONS, SPLITS
 from twin.base_folder import tokenizer_hash
 from twin.errors import InputError
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs as dialog_rows
 from twin.store import messages as message_rows
-from twin.turns import Renderer, Turn
+from twin.turns import Renderer
 
 MESSAGES_A_PROCESS = 40_000  # fewer are built before another process has started
 MOST_PROCESSES = 8  # each holds the tokenizer
@@ -149,39 +149,3 @@ async def build_dataset(
             kept = {key: value for key, value in report.as_json().items() if key not in ("path", "reused")}
             folder.seal(report.path, json.dumps(kept, sort_keys=True, indent=1), sealed)
     return report
-
-
-def load_tokenizer(base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(base)
-
-
-def is_dataset(folder: Path) -> bool:
-    """Whether the folder is sealed: a manifest is written last, so its presence means complete."""
-    return (folder / "manifest.json").exists()
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises InputError if the folder is not a sealed dataset."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise InputError(f"{folder} is not a complete dataset (no readable manifest.json).", mend="Build it with `twin dataset`.") from exc
-    if not isinstance(manifest, dict) or not {"files", "rules", "tokenizer", "dialog_ids", "train_until"} <= manifest.keys():
-        raise InputError(f"{folder} is not a dataset (its manifest.json is of something else).", mend="Build one with `twin dataset`.")
-    return manifest
-
-
-def read_examples(folder: Path, split: Split) -> Iterator[Example]:
-    """The examples of one split, in order. Raises InputError if the file is not what the manifest sealed."""
-    sealed = read_manifest(folder)["files"]
-    path = folder / f"{split}.jsonl"
-    content = path.read_bytes() if path.exists() else b"?"
-    if hashlib.sha256(content).hexdigest() != sealed.get(path.name):
-        raise InputError(f"{path} was changed after it was sealed.", mend="Delete the folder and run `twin dataset`.")
-    for line in content.splitlines():  # of bytes: str.splitlines would also cut at U+2028, which people do paste
-        row = json.loads(line)
-        yield Example(
-            row["dialog_id"], split, tuple(Turn(role, text) for role, text in row["turns"]), tuple(row["targets"]), tuple(row["at"])
-        )

@@ -23,7 +23,7 @@ from statistics import quantiles
 from typing import Any
 
 from trainer import instructions, style
-from trainer.dataset import load_tokenizer, read_examples
+from trainer.dataset_reader import load_tokenizer, read_examples
 from trainer.examples import Example
 from trainer.hearing import Exam, Heard, hear_all
 from trainer.scoring import CONTEXTS, choose_items, choose_talks, spread

@@ -22,6 +22,7 @@ from trainer.scoring import CONTEXTS, Item, answers, groups, own_nats, sampled, 
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
 from twin.generator import Sampling
+from twin.lean_imports import lean_imports
 from twin.progress import Progress
 from twin.sealing import write_private
 from twin.turns import Renderer
@@ -172,6 +173,11 @@ def _tidy(cache: Path) -> None:
 
 def _load(base: Path, adapters: Sequence[Path]) -> Any:
     """The base model with all adapters in it, as "a1", "a2", ... (PEFT's names may hold no dot)."""
+    with lean_imports():
+        return _load_leanly(base, adapters)
+
+
+def _load_leanly(base: Path, adapters: Sequence[Path]) -> Any:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

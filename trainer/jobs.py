@@ -21,7 +21,6 @@ from twin.errors import TwinError
 from twin.generator import Sampling
 from twin.progress import Progress
 from twin.settings import Training, load_settings
-from twin.store import open_store
 
 TELL_SECONDS = 0.2  # at most so often
 
@@ -37,6 +36,7 @@ def prepare(order: Order, progress: Progress, tell: Tell) -> str:
 
 def build(order: Order, progress: Progress, tell: Tell) -> dict[str, Any]:
     from trainer.dataset import build_dataset
+    from twin.store import open_store
 
     settings = load_settings(None, data=order["data"], dataset=order["dataset"], owner={"name": order["owner_name"]})
 

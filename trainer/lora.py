@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -10,33 +11,47 @@ from typing import Any
 from trainer.batches import Row, micro_batches
 from twin.base_folder import base_name
 from twin.errors import ModelError
+from twin.lean_imports import lean_imports
 from twin.settings import Training
 
 
 def load_model(base: Path, training: Training) -> Any:
     """The base model with a fresh LoRA on every linear layer but the head, in training mode; quantised if the settings say so."""
+    with nullcontext() if training.quantization != "none" else lean_imports():
+        tuned = add_lora(_load_base(base, training), training)
+    tuned.peft_config["default"].base_model_name_or_path = base_name(base)
+    return tuned
+
+
+def _load_base(base: Path, training: Training) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    # int8 says at every product that it rounds bf16 to fp16 on its way to 8 bits
-    getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    quantization = {
-        "none": None,
-        "nf4": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16),
-        "int8": BitsAndBytesConfig(load_in_8bit=True),
-    }[training.quantization]
+    quantization = _quantization(training) if training.quantization != "none" else None
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             base, dtype=torch.bfloat16, quantization_config=quantization, device_map={"": device}, attn_implementation="sdpa"
         )
     except (OSError, ValueError) as exc:
         raise ModelError(f"The base model in {base.name} cannot be loaded: {exc}.", mend="Check TWIN_MODEL__BASE.") from exc
-    tuned = add_lora(model, training)
-    tuned.peft_config["default"].base_model_name_or_path = base_name(base)
-    return tuned
+
+
+def _quantization(training: Training) -> Any:
+    import torch
+    from peft.import_utils import is_bnb_4bit_available, is_bnb_available
+    from transformers import BitsAndBytesConfig
+    from transformers.utils.import_utils import is_bitsandbytes_available
+
+    for asked in (is_bnb_available, is_bnb_4bit_available, is_bitsandbytes_available):
+        asked.cache_clear()  # they keep "no" if a model was loaded by lean imports in this process
+    # int8 says at every product that it rounds bf16 to fp16 on its way to 8 bits
+    getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
+    if training.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
 
 
 def add_lora(model: Any, training: Training) -> Any:

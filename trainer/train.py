@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.batches import Row, steps, to_rows
-from trainer.dataset import load_tokenizer, read_examples, read_manifest
+from trainer.dataset_reader import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate, estimate
 from trainer.examples import Example
 from trainer.instructions import digest, training_rows

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
-from cli_scene import answers_for, running_sandbox
-from nights_scene import Nights, settle
+from nights_scene import QUESTIONS, Nights, telegram
+from small_models import save_tiny_llama
 from worlds import save_small_talk
 
 
@@ -29,27 +28,42 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model with two random layers and the sample model's tokenizer."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "trainer"))
-    from small_models import save_tiny_llama
-
+    """A base model with two random layers and the sample model's tokenizer. Both engines serve it."""
     from trainer.base_model import SAMPLE, prepare_base_model
 
     base = prepare_base_model(SAMPLE, Path(os.environ["TWIN_MODELS"]))
-    return save_tiny_llama(tmp_path_factory.mktemp("bases") / "tiny", base)
+    return save_tiny_llama(tmp_path_factory.mktemp("bases") / "tiny", base, head_dim=32)
+
+
+@pytest.fixture(scope="session")
+def small_talk_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_talk(tmp_path_factory.mktemp("world") / "world.json", questions=QUESTIONS, days_between=2)
+
+
+@pytest.fixture(scope="session")
+def first_night(tmp_path_factory: pytest.TempPathFactory, tiny: Path, small_talk_world: Path) -> Nights:
+    """The first night of a Telegram with small talk in it, played once; its data folder is for copying."""
+    folder = tmp_path_factory.mktemp("first-night")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with telegram(folder, small_talk_world, tiny, patch, folder / "data") as nights:
+            nights.play()
+    return nights
 
 
 @pytest.fixture
-def nights(tmp_path: Path, data: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
-    """A Telegram with small talk in it, the owner signed in, everybody agreed."""
-    with running_sandbox(tmp_path, save_small_talk(tmp_path / "world.json", questions=80, days_between=2)) as sandbox:
-        recipe = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "10"}
-        engine = {"TEMPERATURE": "0.3", "MAX_NEW_TOKENS": "24"}
-        settings = answers_for(sandbox) | {f"TWIN_TRAINING__{name}": value for name, value in recipe.items()}
-        settings |= {f"TWIN_ENGINE__{name}": value for name, value in engine.items()}
-        for name, value in (
-            settings | {"TWIN_MODEL__BASE": str(tiny), "TWIN_DATASET__REPEAT_CAP": "500", "TWIN_DATASET__ANCHOR_FRACTION": "0.2"}
-        ).items():
-            monkeypatch.setenv(name, value)
-        settle(sandbox, data, tmp_path)
-        yield Nights(sandbox, data, [])
+def nights(tmp_path: Path, data: Path, tiny: Path, small_talk_world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nights]:
+    """A Telegram with small talk in it, the owner signed in, everybody agreed, no night yet."""
+    with telegram(tmp_path, small_talk_world, tiny, monkeypatch, data) as found:
+        yield found
+
+
+@pytest.fixture
+def next_nights(
+    tmp_path: Path, data: Path, tiny: Path, small_talk_world: Path, first_night: Nights, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Nights]:
+    """The same on the day after the first night, whose adapter is live."""
+    first_night.copy_to(data)
+    with telegram(tmp_path, small_talk_world, tiny, monkeypatch, data) as found:
+        found.played += first_night.played
+        yield found

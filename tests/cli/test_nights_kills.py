@@ -24,7 +24,7 @@ from nights_scene import ITEMS, Nights, say, small_talk
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from inference.engines import open_generator
-from trainer.dataset import read_manifest
+from trainer.dataset_reader import read_manifest
 from twin.generator import ActiveAdapter, Sampling
 from twin.settings import load_settings
 from twin.store import adapters, messages, open_store, runs

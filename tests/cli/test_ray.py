@@ -84,7 +84,7 @@ def test_a_night_of_a_host_without_torch(
     refused = subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, text=True, check=False)
     assert "No module named 'torch'" in refused.stderr
 
-    night = nights.play("--items", "10")
+    night = nights.play_apart("--items", "10")
     assert night["outcome"] == ("waiting" if night["gate"]["passed"] else "refused")
     out = nights.data / "adapters" / night["adapter"]
     manifest = json.loads((out / "manifest.json").read_text())

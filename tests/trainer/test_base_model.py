@@ -12,7 +12,7 @@ from small_models import save_tiny_llama
 
 import trainer.base_model
 from trainer.base_model import SAMPLE, prepare_base_model
-from trainer.dataset import load_tokenizer
+from trainer.dataset_reader import load_tokenizer
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
 from twin.turns import Renderer, Turn

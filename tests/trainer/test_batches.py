@@ -9,7 +9,7 @@ import pytest
 from factories import chat, exchanges, me, them
 
 from trainer.batches import Row, micro_batches, steps, to_rows
-from trainer.dataset import load_tokenizer
+from trainer.dataset_reader import load_tokenizer
 from trainer.examples import Example, Rules, Tally, examples_of
 from trainer.lora import batch_loss
 from twin.prompting import live_prompt

@@ -20,9 +20,10 @@ from dataset_scene import WHEN, build, files_of, keep, settings_for
 from factories import START, chat, exchanges, me, random_chat, them
 
 from trainer.batches import to_rows
-from trainer.dataset import build_dataset, load_tokenizer, read_examples, read_manifest
+from trainer.dataset import build_dataset
 from trainer.dataset_files import building
 from trainer.dataset_pool import _Worker
+from trainer.dataset_reader import load_tokenizer, read_examples, read_manifest
 from trainer.examples import Example
 from trainer.verdicts import SPLITS
 from twin.errors import InputError, TwinError

@@ -16,7 +16,7 @@ import trainer.evaluate
 import trainer.hearing
 import trainer.scoring
 from trainer import instructions
-from trainer.dataset import load_tokenizer, read_examples
+from trainer.dataset_reader import load_tokenizer, read_examples
 from trainer.evaluate import _loss, _share, _unsure, _verbatim, evaluate
 from trainer.examples import Example
 from trainer.scoring import CONTEXTS, Item, choose_items, choose_talks, groups, own_nats, score_group

@@ -11,7 +11,7 @@ import pytest
 from dataset_scene import files_of, toy_dataset
 
 import trainer.train
-from trainer.dataset import read_examples, read_manifest
+from trainer.dataset_reader import read_examples, read_manifest
 from trainer.lineage import Parent, learned_until, read_parent
 from trainer.lora import load_model
 from trainer.train import adapter_name, train

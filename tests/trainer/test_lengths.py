@@ -9,7 +9,7 @@ import pytest
 from factories import random_chat
 from text_tokenizer import TOKENIZERS
 
-from trainer.dataset import load_tokenizer
+from trainer.dataset_reader import load_tokenizer
 from trainer.examples import Rules, Tally, cut, measure
 from trainer.lengths import Lengths, encode_with, encoder_of, marks_of
 from twin.turns import Renderer, Turn, system_turn

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer.dataset import load_tokenizer
+from trainer.dataset_reader import load_tokenizer
 from trainer.examples import Example
 from trainer.instructions import held_out, training_rows
 from trainer.mixture import Mixture, mix

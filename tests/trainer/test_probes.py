@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer.dataset import load_tokenizer
+from trainer.dataset_reader import load_tokenizer
 from trainer.train import train
 from twin.probes import PROBES, probe_prompts
 from twin.settings import Training

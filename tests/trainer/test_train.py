@@ -18,7 +18,7 @@ from small_models import save_tiny_llama
 
 import trainer.train
 from trainer.batches import to_rows
-from trainer.dataset import load_tokenizer, read_examples, read_manifest
+from trainer.dataset_reader import load_tokenizer, read_examples, read_manifest
 from trainer.estimate import Estimate
 from trainer.lora import batch_loss, load_model, mean_loss
 from trainer.train import adapter_name, train

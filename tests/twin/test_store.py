@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import IntegrityError
 
 from twin.errors import InputError, StoreError
 from twin.store import adapters, dialogs, messages, open_store, runs, tables
-from twin.store.engine import migrate
+from twin.store.engine import HEAD, MIGRATIONS, migrate
 from twin.turns import Message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -45,6 +47,23 @@ def test_migrations_lead_to_the_tables(tmp_path):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     engine.dispose()
+
+
+def test_the_newest_migration_is_the_head_that_is_looked_for():
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+@pytest.mark.parametrize("revision", ["0001", "0007"])
+async def test_an_older_file_is_migrated_when_it_is_opened(tmp_path, revision):
+    path = tmp_path / "twin.sqlite"
+    migrate(path, revision)
+    store = open_store(path)
+    async with store.connect() as connection:
+        assert (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        assert await dialogs.find(connection) == []
+    await store.dispose()
 
 
 def test_migrated_and_created_tables_have_the_same_checks_and_indexes(tmp_path):

@@ -64,6 +64,8 @@ def _twin() -> None:
 
 
 def main() -> None:
+    # A script's background job ignores Ctrl-C from its start on (POSIX 2.12); this program can be ended however it was started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Being told to end is like Ctrl-C: whatever was started is stopped, whatever was held is freed.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     # Threads that spin while they wait make torch ten times slower as soon as another process wants a core.

@@ -86,7 +86,7 @@ def play(settings: Settings, screen: Screen, run: Training, order: Order) -> dic
 
 def kind_of(settings: Settings, active: Adapter | None, dataset: Path, *, full: bool) -> tuple[Kind, str]:
     """Whether a run goes on from the active adapter, and why, in a line for the owner."""
-    from trainer.dataset import read_manifest
+    from trainer.dataset_reader import read_manifest
 
     if full:
         return "full", "From the base model, as asked."

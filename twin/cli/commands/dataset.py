@@ -86,7 +86,7 @@ def histogram_table(report: DatasetReport) -> Table:
 
 
 def _show_examples(screen: Screen, report: DatasetReport, wanted: int) -> None:
-    from trainer.dataset import read_examples
+    from trainer.dataset_reader import read_examples
 
     every = max(1, report.examples["train"] // wanted)
     for example in itertools.islice(itertools.islice(read_examples(report.path, "train"), 0, None, every), wanted):
