@@ -25,7 +25,7 @@ FORBIDDEN = {
     # Telegram's own error text and terms have it.
     "a word for a person that means four things": r"(?<!blocked by )(?<!on behalf of )(?<!without )\bthe user(?:'s)?\b",
 }
-HEAVY = ("torch", "transformers", "peft", "trl", "bitsandbytes", "vllm", "telethon", "matplotlib", "sklearn")
+HEAVY = ("torch", "transformers", "peft", "trl", "bitsandbytes", "vllm", "telethon", "matplotlib")
 # Modules that are pieces of torch: imported only inside functions.
 OF_TORCH = ("trainer.cpu_attention", "trainer.cpu_layers", "trainer.lora_linear")
 # Run by Alembic and by nobody else.

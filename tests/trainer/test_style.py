@@ -1,30 +1,11 @@
-"""Manner is measured: alike is near 1, unlike is lower, and the verifier knows the hand."""
+"""Manner is measured: alike is near 1, unlike is lower."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from hands import formal, lower
 
 from trainer.style import LOOKS, MEASURES, learn
-from twin.turns import join_bubbles
-
-WORDS = ["tea", "rain", "boat", "garden", "music", "bread", "window", "summer", "winter", "garlic"]
-
-
-def lower(seed: int, count: int = 120) -> list[str]:
-    """Short, lower case, in bursts, with a smile now and then."""
-    draw = random.Random(seed)
-
-    def bubble() -> str:
-        return " ".join(draw.sample(WORDS, draw.randint(1, 3))) + draw.choice(["", "", " \U0001f600"])
-
-    return [join_bubbles([bubble() for _ in range(draw.randint(1, 3))]) for _ in range(count)]
-
-
-def formal(seed: int, count: int = 120) -> list[str]:
-    draw = random.Random(seed)
-    return [f"Dear colleague, regarding the {draw.choice(WORDS)}: I shall certainly consider this matter." for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +20,6 @@ def test_what_is_alike_is_near_one_and_what_is_not_is_lower_in_every_measure(lik
         assert same[f"style_{measure}"] > other[f"style_{measure}"], measure
         assert 0 <= same[f"style_{measure}_error"] < 0.1
     assert same["style"] > other["style"] + 0.3
-
-
-def test_the_verifier_tells_two_hands_apart(likeness):
-    assert likeness.verifier.auc > 0.95
-
-
-def test_two_of_one_hand_cannot_be_told_apart():
-    found = learn(lower(1), lower(2), held_out=(lower(3), lower(4)))
-    assert found.verifier.auc == pytest.approx(0.5, abs=0.12)
 
 
 def test_the_same_replies_give_the_same_figures(likeness):
@@ -103,10 +75,3 @@ def test_a_rare_habit_that_one_of_two_shows_by_chance_is_within_the_error(likene
 )
 def test_what_is_looked_at(measure, reply, keys):
     assert LOOKS[measure](reply) == keys
-
-
-def test_quotes_and_media_marks_give_no_contact_away():
-    """The renderer writes them for contacts only; a verifier that saw them would know the side and not the hand."""
-    marked = [join_bubbles([f"> {WORDS[i % 10]}\n{reply}", "[voice]"]) for i, reply in enumerate(lower(2))]
-    found = learn(lower(1), marked, held_out=(lower(3), marked))
-    assert found.verifier.auc == pytest.approx(0.5, abs=0.15)
