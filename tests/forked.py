@@ -54,6 +54,11 @@ class Child:
         await _readable(self._process.sentinel)
         return int(self._process.exitcode)
 
+    async def died_at(self, point: str) -> None:
+        """It has died there by itself: its last word is the point, or else what went wrong."""
+        async with asyncio.timeout(60):
+            assert (await self.hear(), await self.wait()) == (point, -signal.SIGKILL)
+
 
 async def fork(function: str, *arguments: Any) -> Child:
     """Call `function` ("module:name") in a new process, with `say` and the arguments. An error is said as its traceback."""

@@ -46,16 +46,10 @@ async def alive(program: Program, dies_at: str = "") -> AsyncIterator[Child]:
         await child.wait()
 
 
-async def died_at(child: Child, point: str) -> None:
-    """It has died, by itself, and there."""
-    async with asyncio.timeout(60):  # what it says last is the point, or what went wrong
-        assert (await child.hear(), await child.wait()) == (point, -signal.SIGKILL)
-
-
 async def die_at(program: Program, point: str) -> None:
     """Under a load that gets it there."""
     async with alive(program, point) as child:
-        await died_at(child, point)
+        await child.died_at(point)
 
 
 async def live_and_die(scene: Scene, program: Program, counts: Callable[[Event], bool], *, acts: int, delay: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bot_scene import ADA, BOT, OWNER, Scene, opened, until
-from kill_scene import Program, alive, died_at, drain
+from kill_scene import Program, alive, drain
 from live_scene import LiveScene, live
 
 from sandbox.world import Message
@@ -24,7 +24,7 @@ async def _sent_once_or_twice(scene: Scene, program: Program, side: int, contact
 
     async with alive(program, LOST_ANSWER) as child:
         scene.tap(await scene.card("hello"), "Send")
-        await died_at(child, LOST_ANSWER)
+        await child.died_at(LOST_ANSWER)
     async with alive(program):
         await drain(scene, settle, scene.is_idle)
     assert await scene.states() == ["sent", "sent"]
