@@ -64,7 +64,7 @@ async def fork(function: str, *arguments: Any) -> Child:
     """Call `function` ("module:name") in a new process, with `say` and the arguments. An error is said as its traceback."""
     _start_server()
     words, mouth = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_run, args=(function, mouth, arguments), daemon=True)
+    process = _CONTEXT.Process(target=_run, args=(IMPORTED, function, mouth, arguments), daemon=True)
     await asyncio.to_thread(process.start)  # the first one waits until the server has imported everything
     mouth.close()  # the child has its own, so that its death is the end of the pipe
     return Child(process, words)
@@ -78,11 +78,13 @@ def _start_server() -> None:
         forkserver.ensure_running()
 
 
-def _run(function: str, mouth: Connection, arguments: tuple[Any, ...]) -> None:
+def _run(imported: tuple[str, ...], function: str, mouth: Connection, arguments: tuple[Any, ...]) -> None:
     """In the child."""
+    # The server lives while anybody holds this pipe, and hands it to its children: they would hold each other alive.
+    os.close(forkserver._forkserver._forkserver_alive_fd)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        assert not set(IMPORTED) - sys.modules.keys(), "the server has not imported what its children need"
+        assert not set(imported) - sys.modules.keys(), "the server has not imported what its children need"
         assert len(os.listdir("/proc/self/task")) == 1, "the server had threads, and the child has lost them"
         pkgutil.resolve_name(function)(mouth.send, *arguments)
     except BaseException:
