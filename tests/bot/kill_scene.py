@@ -1,31 +1,28 @@
 """A bot in a process of its own, and how it dies."""
 
 import asyncio
-import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import naive
 from bot_scene import BOT, OWNER, Scene, labels
+from forked import Child, fork
 
 from sandbox.world import Event, Message
 from twin.store import inbox
 
-HERE = Path(__file__).parent
 BACKLOG = 8  # updates not handled yet at which the load rests: it is to hit a working bot, not to drown a starting or a slow one
 
 
 @dataclass(frozen=True)
 class Program:
-    """A script beside this file that runs a bot and prints READY, and its arguments. `variant`: of `naive`, "" for the real one."""
+    """A bot that `function` runs in a process of its own. `variant`: of `naive`, "" for the real one."""
 
-    script: str
-    arguments: tuple[str, ...]
+    function: str
+    way: str
+    arguments: tuple[str | float, ...]
     variant: str = ""
 
 
@@ -37,26 +34,28 @@ async def is_behind(scene: Scene) -> bool:
 
 
 @asynccontextmanager
-async def alive(program: Program) -> AsyncIterator[asyncio.subprocess.Process]:
-    """From the moment when it polls."""
-    paths = os.pathsep.join((str(HERE), str(HERE.parent.parent)))
-    command = [sys.executable, str(HERE / program.script), *program.arguments]
-    environment = {**os.environ, "PYTHONPATH": paths, naive.VARIABLE: program.variant}
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+async def alive(program: Program, dies_at: str = "") -> AsyncIterator[Child]:
+    """From the moment when it polls. `dies_at`: a point of `kill_points` for its way, "NAME" or "NAME:TIMES"."""
+    child = await fork(program.function, program.way, program.variant, dies_at, *program.arguments)
     try:
-        assert process.stdout
-        assert await asyncio.wait_for(process.stdout.readline(), 120) == b"READY\n"
-        yield process
+        assert await asyncio.wait_for(child.hear(), 120) == "READY"
+        yield child
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        if child.is_alive:
+            child.kill()
+        await child.wait()
+
+
+async def die_at(program: Program, point: str) -> None:
+    """Under a load that gets it there."""
+    async with alive(program, point) as child:
+        await child.died_at(point)
 
 
 async def live_and_die(scene: Scene, program: Program, counts: Callable[[Event], bool], *, acts: int, delay: float) -> None:
     """Kill it when so many events that count have come: with no delay in the instant after the act and before the answer."""
     loop = asyncio.get_running_loop()
-    async with alive(program) as process:
+    async with alive(program) as child:
         left = acts
 
         def hear(event: Event) -> None:
@@ -64,11 +63,11 @@ async def live_and_die(scene: Scene, program: Program, counts: Callable[[Event],
             if counts(event):
                 left -= 1
                 if left == 0:
-                    loop.call_later(delay, process.kill) if delay else process.kill()
+                    loop.call_later(delay, child.kill) if delay else child.kill()
 
         unsubscribe = scene.world.subscribe(hear)
         try:
-            assert await asyncio.wait_for(process.wait(), 120) == -signal.SIGKILL, "it died by itself"
+            assert await asyncio.wait_for(child.wait(), 120) == -signal.SIGKILL, "it died by itself"
         finally:
             unsubscribe()
 

@@ -1,13 +1,10 @@
-"""A bot with the live session in a process of its own, to be killed: python live_process.py DATA API_URL SERVER PEM. Prints READY."""
+"""A bot with the live session in a process of its own, to be killed. Says READY once it polls."""
 
 import asyncio
-import logging
-import sys
 from pathlib import Path
 
-import naive
-import structlog
-from bot_process import UniqueEngine, say
+from bot_process import UniqueEngine, prepare
+from forked import Say
 from live_scene import live_settings
 
 from bot.app import run_bot
@@ -15,7 +12,12 @@ from twin.cli.account import KeptAccounts
 from twin.store import open_store
 
 
-async def main(data: Path, api_url: str, server: str, pem: Path) -> None:
+def main(say: Say, way: str, variant: str, die_at: str, data: str, api_url: str, server: str, pem: str) -> None:
+    prepare(say, variant, way, die_at)
+    asyncio.run(_run(say, Path(data), api_url, server, Path(pem)))
+
+
+async def _run(say: Say, data: Path, api_url: str, server: str, pem: Path) -> None:
     quick = {"burst_seconds": 0.02, "bubble_seconds": 0.01, "drafts_per_hour": 10_000, "takeover_minutes": 0}
     settings = live_settings(data, api_url, server, pem, 10.0, **quick)
     store = open_store(settings.store_path)
@@ -34,10 +36,3 @@ async def main(data: Path, api_url: str, server: str, pem: Path) -> None:
         on_ready=lambda _: say("READY"),
         accounts=KeptAccounts(store, settings),
     )
-
-
-if __name__ == "__main__":
-    naive.apply()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.disable(logging.CRITICAL)
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])))

@@ -1,19 +1,12 @@
-"""What a simpler bot would do, by name: each of these loses or doubles something, and the kill tests must see it.
+"""What a simpler bot would do, by name: each of these loses or doubles something, and `test_naive` shows where."""
 
-A bot in a process of its own is told by the environment: NAIVE=resend.
-"""
-
-import os
 import secrets
 from typing import Any
 
-VARIABLE = "NAIVE"
 
-
-def apply() -> None:
-    name = os.environ.get(VARIABLE)
-    if name:
-        VARIANTS[name]()
+def apply(variant: str) -> None:
+    """To the bot of this process."""
+    VARIANTS[variant]()
 
 
 def _resend() -> None:

@@ -1,7 +1,7 @@
-"""kill -9 at random points under load: nothing approved is lost, nothing is sent twice, nothing unapproved is sent.
+"""kill -9 under load: nothing approved is lost, nothing is sent twice, nothing unapproved is sent.
 
-KILLS_IN_TESTS=200 runs it longer. Kills are counted in bubbles that arrived, so that they land in work, half of them between
-a send and its answer. Simpler bots (`naive`) fail here.
+The bot dies once at each named point of `kill_points`. KILLS_IN_TESTS=200 kills it at random points instead: these kills are counted
+in bubbles that arrived, so that they land in work, half of them between a send and its answer.
 """
 
 import asyncio
@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from bot_scene import BOT, OWNER, Scene, labels, opened
-from kill_scene import Program, alive, drain, is_behind, live_and_die
+from kill_points import BOT as POINTS
+from kill_scene import Program, alive, die_at, drain, is_behind, live_and_die
 
 from sandbox.world import Account, Event, Message, Sent
 
-KILLS = int(os.environ.get("KILLS_IN_TESTS", "10"))
+KILLS = int(os.environ.get("KILLS_IN_TESTS", "0"))
 CONTACTS = tuple(range(301, 309))
+FAULTS = ("drop_before", "drop_after", "flood")
 
 
 class Load:
@@ -69,38 +71,35 @@ def counts(event: Event) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 30 * KILLS)
 async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
-    await _play(tmp_path, KILLS)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("variant", ["resend", "forgetful"])
-async def test_a_naive_bot_fails_here(tmp_path: Path, variant: str) -> None:
-    with pytest.raises(AssertionError, match=r"doubled|was lost"):
-        await _play(tmp_path, 6, variant)
-
-
-async def _play(path: Path, kills: int, variant: str = "") -> None:
     chance = random.Random(7)
-    async with opened(path, started=False) as scene:
+    async with opened(tmp_path, started=False) as scene:
         for contact in CONTACTS:
             scene.world.add_account(Account(contact, f"Contact {contact}"))
-        program = Program("bot_process.py", (str(path), scene.api.base_url), variant)
+        program = Program("bot_process:main", "bot", (str(tmp_path), scene.api.base_url))
         load = Load(scene, chance)
         loading = asyncio.create_task(load.run())
-        for _ in range(kills):
-            if variant:  # a few kills must do
-                scene.fail("sendMessage", "drop_after", skip=1)
-            if chance.random() < 0.5:
-                scene.fail("sendMessage", chance.choice(("drop_before", "drop_after", "flood")), 1, skip=chance.randrange(8))
-            delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
-            await live_and_die(scene, program, counts, acts=chance.randint(4 if variant else 1, 6), delay=delay)
+        await (_die_at_random(scene, program, chance) if KILLS else _die_at_each_point(scene, program))
         loading.cancel()
         await asyncio.wait({loading})
         scene.faults.clear()
         async with alive(program):
             await drain(scene, load.settle, scene.is_idle)
         await _compare(scene)
+
+
+async def _die_at_each_point(scene: Scene, program: Program) -> None:
+    for number, point in enumerate(POINTS):
+        if number % 2:
+            scene.fail("sendMessage", FAULTS[number % 3], 1, skip=number % 8)
+        await die_at(program, point)
+
+
+async def _die_at_random(scene: Scene, program: Program, chance: random.Random) -> None:
+    for _ in range(KILLS):
+        if chance.random() < 0.5:
+            scene.fail("sendMessage", chance.choice(FAULTS), 1, skip=chance.randrange(8))
+        delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
+        await live_and_die(scene, program, counts, acts=chance.randint(1, 6), delay=delay)
 
 
 async def _compare(scene: Scene) -> None:

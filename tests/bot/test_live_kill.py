@@ -1,7 +1,8 @@
-"""kill -9 at random points while contacts write to the owner's account and answers go out through the live session.
+"""kill -9 while contacts write to the owner's account and answers go out through the live session.
 
-KILLS_IN_TESTS scales it: a quarter of them. Kills are counted in bubbles that arrived, half of them fall between a send and its
-answer. Connections break, answers get lost, Telegram asks to wait, and the owner writes by hand in between.
+The bot dies once at each named point of `kill_points`. With KILLS_IN_TESTS=200 it dies a quarter as often at random points instead:
+these kills are counted in bubbles that arrived, half of them fall between a send and its answer. Connections break, answers get lost,
+Telegram asks to wait, and the owner writes by hand in between.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import pytest
 from bot_scene import OWNER, labels
-from kill_scene import Program, alive, drain, live_and_die
+from kill_points import SESSION as POINTS
+from kill_scene import Program, alive, die_at, drain, live_and_die
 from live_scene import LiveScene, live
 
 from sandbox.world import Account, Event, Message, Sent
 
-KILLS = max(5, int(os.environ.get("KILLS_IN_TESTS", "10")) // 4)
+AT_RANDOM = "KILLS_IN_TESTS" in os.environ
+KILLS = max(5, int(os.environ.get("KILLS_IN_TESTS", "0")) // 4) if AT_RANDOM else len(POINTS)
 CONTACTS = tuple(range(301, 307))
 FAULTS = (("drop_before", None), ("drop_after", None), ("flood", 1), ("error", [500, "INTERNAL"]))
 
@@ -65,38 +68,18 @@ def _is_sent(event: Event) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(150 + 30 * KILLS)
 async def test_kills_of_a_live_session_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
-    await _play(tmp_path, KILLS)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_a_session_that_draws_a_new_random_id_for_each_try_fails_here(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="doubled"):
-        await _play(tmp_path, 4, "fresh_ids")
-
-
-async def _play(path: Path, kills: int, variant: str = "") -> None:
     chance = random.Random(11)
-    async with live(path, started=False) as scene:
+    async with live(tmp_path, started=False) as scene:
         for contact in CONTACTS:
             scene.world.add_account(Account(contact, f"Contact {contact}"))
         telegram = scene.settings.telegram
-        arguments = str(path), scene.api.base_url, str(telegram.server), str(telegram.server_key)
-        program = Program("live_process.py", arguments, variant)
+        arguments = str(tmp_path), scene.api.base_url, str(telegram.server), str(telegram.server_key)
+        program = Program("live_process:main", "session", arguments)
         async with alive(program):  # the first start: what was before is left alone
             await scene.connected()
         load = Load(scene, chance)
         loading = asyncio.create_task(load.run())
-        for _ in range(kills):
-            scene.server.duplicate_random_id = chance.choice(("answer", "error"))
-            if variant:  # a few kills must do
-                scene.fail("SendMessage", "drop_after", skip=1)
-            for method in ("SendMessage", "GetDifference"):
-                if chance.random() < 0.5:
-                    action, arg = chance.choice(FAULTS)
-                    scene.fail(method, action, arg, skip=chance.randrange(6))
-            delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
-            await live_and_die(scene, program, _is_sent, acts=chance.randint(3 if variant else 1, 5), delay=delay)
+        await (_die_at_random(scene, program, chance) if AT_RANDOM else _die_at_each_point(scene, program))
         loading.cancel()
         await asyncio.wait({loading})
         scene.faults.clear()
@@ -106,7 +89,26 @@ async def _play(path: Path, kills: int, variant: str = "") -> None:
 
         async with alive(program):
             await drain(scene, partial(settle, scene), is_idle)
-        await _compare(scene, kills)
+        await _compare(scene, KILLS)
+
+
+async def _die_at_each_point(scene: LiveScene, program: Program) -> None:
+    for number, point in enumerate(POINTS):
+        scene.server.duplicate_random_id = ("answer", "error")[number % 2]
+        action, arg = FAULTS[number // 2 % 4]
+        scene.fail(("SendMessage", "GetDifference")[number % 2], action, arg, skip=number % 3)
+        await die_at(program, point)
+
+
+async def _die_at_random(scene: LiveScene, program: Program, chance: random.Random) -> None:
+    for _ in range(KILLS):
+        scene.server.duplicate_random_id = chance.choice(("answer", "error"))
+        for method in ("SendMessage", "GetDifference"):
+            if chance.random() < 0.5:
+                action, arg = chance.choice(FAULTS)
+                scene.fail(method, action, arg, skip=chance.randrange(6))
+        delay = chance.choice((0, 0, chance.uniform(0, 0.1)))
+        await live_and_die(scene, program, _is_sent, acts=chance.randint(1, 5), delay=delay)
 
 
 def settle(scene: LiveScene, question: Message) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,18 +11,18 @@ from typing import Any
 
 import pytest
 from bot_scene import ADA, BOT, EVE, OWNER, Scene, data_of, labels, opened, until
+from kill_scene import Program, die_at
 
 from bot.context import utc_now
 from bot.retraining import ORDER, SINCE
 from bot.run_card import RunTap, caption, keyboard, read_result, side_by_side
-from sandbox.world import Event, Message, PressAnswered, Sent
+from sandbox.world import Message, PressAnswered
 from trainer.card import draw_card
 from twin.errors import ModelError, TwinError
 from twin.store import adapters, facts, runs
 from twin.store.runs import Run
 from twin.utf16 import length
 
-PROCESS = Path(__file__).with_name("bot_process.py")
 FIGURES = {"loss": 3.5, "anchor_loss": 3.6, "generic_loss": 1.9, "context_choice": 0.8, "distinct": 1.0, "style": 0.85}
 LINE = "b passes: 0.100 nats a token better than a, and nothing else fell."
 
@@ -360,35 +357,17 @@ async def test_a_night_that_is_tried_again_keeps_its_message_and_says_when(tmp_p
         assert scene.from_bot(OWNER) == [live]
 
 
-async def _killed_when_it_has(scene: Scene, sent: Callable[[Message], bool]) -> None:
-    """A bot in a process of its own, killed in the instant after it has sent this and before it hears so."""
-    paths = os.pathsep.join((str(PROCESS.parent), str(PROCESS.parent.parent.parent)))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROCESS), str(scene.settings.data), scene.api.base_url, stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-
-    def hear(event: Event) -> None:
-        if isinstance(event, Sent) and event.message.sender_id == BOT and sent(event.message):
-            process.kill()
-
-    unsubscribe = scene.world.subscribe(hear)
-    try:
-        assert await asyncio.wait_for(process.wait(), 120) == -signal.SIGKILL, "it died by itself"
-    finally:
-        unsubscribe()
-
-
 @pytest.mark.slow
 async def test_a_kill_on_any_line_loses_no_card_and_a_doubled_one_counts_once(tmp_path: Path) -> None:
     async with opened(tmp_path, started=False) as scene:
         await keep_adapters(scene, active="a")
         run_id = await begin(scene)
         await beat(scene, run_id, ("train", 1.0))
-        await _killed_when_it_has(scene, lambda message: "Training" in message.text)
+        program = Program("bot_process:main", "nights", (str(scene.settings.data), scene.api.base_url))
+        await die_at(program, "run's message sent, not noted")
         await end(scene, run_id, "waiting")
-        await _killed_when_it_has(scene, lambda message: message.media is not None)
-        await _killed_when_it_has(scene, lambda message: "Old and new" in message.text)
+        await die_at(program, "run's picture sent, not noted")
+        await die_at(program, "run's answers sent, not noted")
         await scene.start()
         await until(lambda: _told(scene))
         first, second = pictures(scene)

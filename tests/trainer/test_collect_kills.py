@@ -1,7 +1,7 @@
 """kill -9 anywhere in a collection, half of them beside a lost connection: the rows are the server's, none lost, none twice.
 
-KILLS_IN_TESTS=200 runs it longer. A first import through an export is under way; between two kills a contact writes, a
-message of the last days is edited and one is deleted.
+The collecting process dies once at each named point of `kill_points`, with KILLS_IN_TESTS=200 at random ones instead. A first import
+through an export is under way; between two kills a contact writes, a message of the last days is edited and one is deleted.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import asyncio
 import os
 import random
 import sqlite3
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from forked import Child, fork
+from kill_points import COLLECTING as POINTS
 from telegram_scene import KEY, calls, in_store, keys, on_server, serving, signed_in
 
 from sandbox.faults import Fault
@@ -24,10 +24,10 @@ from sandbox.world import Account, Message, World
 from twin.settings import Settings
 from twin.store import open_store
 
-WORKER = Path(__file__).with_name("collect_worker.py")
-KILLS = int(os.environ.get("KILLS_IN_TESTS", "20"))
+AT_RANDOM = "KILLS_IN_TESTS" in os.environ
+KILLS = int(os.environ["KILLS_IN_TESTS"]) if AT_RANDOM else len(POINTS)
 CONTACTS = range(OWNER_ID + 1, OWNER_ID + 13)
-EACH = 60 * KILLS  # messages a chat: more than so many broken-off runs can read
+EACH = 60 * KILLS if AT_RANDOM else 100  # messages a chat: more than so many broken-off runs can read
 RECENT = 40  # of them, within the days that are read again
 DAY = 86_400
 
@@ -57,23 +57,21 @@ def recent(world: World, dice: random.Random) -> Message:
     return dice.choice(world.history(OWNER_ID, dice.choice(CONTACTS))[-RECENT // 2 :])
 
 
-async def start_worker(settings: Settings) -> asyncio.subprocess.Process:
+async def start_worker(settings: Settings, dies_at: str = "") -> Child:
     telegram = settings.telegram
-    arguments = [str(settings.data), telegram.server, str(telegram.server_key), KEY]
-    return await asyncio.create_subprocess_exec(sys.executable, str(WORKER), *arguments, stderr=asyncio.subprocess.PIPE)
+    return await fork("collect_worker:main", dies_at, str(settings.data), telegram.server, str(telegram.server_key), KEY)
 
 
-async def kill_at(worker: asyncio.subprocess.Process, server: MtprotoServer, requests: int, jitter_seconds: float) -> None:
+async def kill_at(worker: Child, server: MtprotoServer, requests: int, jitter_seconds: float) -> None:
     """Kill the worker a moment after its n-th request arrived, whatever it asked for."""
     before, deadline = len(server.calls), time.monotonic() + 60
     while len(server.calls) - before < requests:
-        assert worker.returncode is None, (await worker.stderr.read()).decode()[-2000:]
+        assert worker.is_alive, await worker.hear()
         assert time.monotonic() < deadline, "the worker did not get there"
         await asyncio.sleep(0.001)
     await asyncio.sleep(jitter_seconds)
     worker.kill()
-    await worker.wait()
-    assert worker.returncode == -9
+    assert await worker.wait() == -9
 
 
 def state_on_disk(settings: Settings) -> tuple[int, dict[int, tuple[int, int]]]:
@@ -102,24 +100,27 @@ async def test_kills_lose_nothing_and_double_nothing(tmp_path):
         grown, lost = [], 0
         rows_before, places = 0, {}
         for number in range(KILLS):
-            requests = dice.randint(1, 16 + read_to_the_end(world, places))
+            requests = dice.randint(1, 16 + read_to_the_end(world, places)) if AT_RANDOM else 4
             fault = Fault("*", dice.choice(["drop_before", "drop_after"]), skip=dice.randrange(requests), times=number % 2)
             server.faults.add(fault)  # in every other round a connection is lost before the kill
-            worker = await start_worker(settings)
-            await kill_at(worker, server, requests, dice.random() * 0.03)
+            if AT_RANDOM:
+                await kill_at(await start_worker(settings), server, requests, dice.random() * 0.03)
+            else:
+                point = list(POINTS)[number]
+                await (await start_worker(settings, point)).died_at(point)
             server.faults.clear()
             lost += number % 2 and fault.times == 0
             rows, places = state_on_disk(settings)
             assert all(watermark == highest for watermark, highest in places.values())
             grown.append(rows - rows_before)
             rows_before = rows
+            if AT_RANDOM or not point.startswith("everything read"):
+                assert rows < len(world.messages) - KILLS, "it left some for later"
             go_on_living(world, dice, number)
-        # The kills landed in work: rows came in between them, and each of them left some for later.
-        assert sum(count > 0 for count in grown) >= KILLS // 3, grown
-        assert rows_before < len(world.messages) - KILLS
+        assert sum(count > 0 for count in grown) >= KILLS // 3, grown  # the kills landed in work
         assert lost == KILLS // 2
         worker = await start_worker(settings)
-        assert await worker.wait() == 0, (await worker.stderr.read()).decode()[-2000:]
+        assert (await worker.hear(), await worker.wait()) == ("", 0)
         assert calls(server, "InitTakeoutSession")
         assert calls(server, "FinishTakeoutSession")
     store = open_store(settings.store_path)
