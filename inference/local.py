@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from inference.prompting import fit_prompt, reply_text
 from twin.errors import EngineError
@@ -42,11 +42,10 @@ class Stop:
 class LocalGenerator:
     """One reply at a time, in one worker thread. The model is loaded at the first use; its memory is given back by `close`."""
 
-    def __init__(self, base: Path, *, seconds: float, max_prompt_tokens: int, dtype: Literal["bfloat16", "float32"] = "bfloat16") -> None:
+    def __init__(self, base: Path, *, seconds: float, max_prompt_tokens: int) -> None:
         self._base = base
         self._seconds = seconds
         self._max_prompt_tokens = max_prompt_tokens
-        self._dtype = dtype
         self._model: LocalModel | None = None
         self._adapter: ActiveAdapter | None = None
         self._running: Stop | None = None
@@ -81,7 +80,7 @@ class LocalGenerator:
         if self._model is None:
             from inference.local_model import LocalModel
 
-            self._model = await self._in_thread(lambda: LocalModel(self._base, self._dtype))
+            self._model = await self._in_thread(lambda: LocalModel(self._base))
         return self._model
 
     def _generate(self, model: LocalModel, turns: tuple[Turn, ...], sampling: Sampling, stop: Stop) -> Generated:

@@ -22,7 +22,9 @@ EGRESS_LOG.touch()
 os.environ["EGRESS_LOG"] = str(EGRESS_LOG)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(EGRESS), *filter(None, [os.environ.get("PYTHONPATH")])])  # for subprocesses
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads make shared cores ten times slower
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n 2 has a worker on each of two cores; and two threads that wait for each other wait for both
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # pytest -n 2 has a worker on each of two cores; and two threads that wait for each other wait for both
 os.environ.setdefault("TWIN_MODELS", str(ROOT / "build" / "models"))
 
 

@@ -192,7 +192,7 @@ class _CrossEntropy(torch.autograd.Function):
         logits, wanted, log_sums = ctx.saved_tensors
         out = torch.empty_like(logits)
         for part, made, log_sum, words in zip(*(t.split(LOSS_ROWS) for t in (logits, out, log_sums, wanted)), strict=True):
-            share = part.float().sub_(log_sum[:, None]).exp_()
+            share = part.to(torch.float32, copy=True).sub_(log_sum[:, None]).exp_()
             share.scatter_add_(1, words[:, None], torch.full((len(words), 1), -1.0))
             made.copy_(share.mul_(grad))
         return out, None

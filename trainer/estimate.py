@@ -41,8 +41,8 @@ def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
     config = model.config
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     optimizer = trainable * 16  # fp32: copy, gradient, two moments
-    # Kept for the backward pass: about 34 bf16 values of the hidden size a token a layer, and the logits in fp32 twice.
-    activation = config.num_hidden_layers * config.hidden_size * 34 * 2 + 0.4 * config.vocab_size * 8
+    # Kept for the backward pass: about 34 values of the hidden size a token a layer, and the logits in fp32 twice.
+    activation = config.num_hidden_layers * config.hidden_size * 34 * model.dtype.itemsize + 0.4 * config.vocab_size * 8
     longest = max(len(row.ids) for row in rows)
     micro_tokens = MICRO_TOKENS[device]
     if device == "cuda":

@@ -183,9 +183,11 @@ def _load_leanly(base: Path, adapters: Sequence[Path]) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from trainer.lora import dtype_on
+
     logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="sdpa", device_map={"": device})
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype_on(device), attn_implementation="sdpa", device_map={"": device})
     for number, folder in enumerate(adapters, 1):
         if number == 1:
             model = PeftModel.from_pretrained(model, folder, adapter_name="a1", autocast_adapter_dtype=False)

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from logging import ERROR, getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.batches import Row, micro_batches
 from twin.base_folder import base_name
 from twin.errors import ModelError
 from twin.lean_imports import lean_imports
+from twin.precision import cpu_dtype
 from twin.settings import Training
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_model(base: Path, training: Training) -> Any:
@@ -33,10 +37,17 @@ def _load_base(base: Path, training: Training) -> Any:
     quantization = _quantization(training) if training.quantization != "none" else None
     try:
         return AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.bfloat16, quantization_config=quantization, device_map={"": device}, attn_implementation="sdpa"
+            base, dtype=dtype_on(device), quantization_config=quantization, device_map={"": device}, attn_implementation="sdpa"
         )
     except (OSError, ValueError) as exc:
         raise ModelError(f"The base model in {base.name} cannot be loaded: {exc}.", mend="Check TWIN_MODEL__BASE.") from exc
+
+
+def dtype_on(device: str) -> torch.dtype:
+    """The dtype in which a model computes there."""
+    import torch
+
+    return torch.bfloat16 if device == "cuda" else getattr(torch, cpu_dtype(torch.cpu.get_capabilities()))
 
 
 def _quantization(training: Training) -> Any:
@@ -69,11 +80,11 @@ def add_lora(model: Any, training: Training) -> Any:
         config._register_custom_module({torch.nn.Linear: LoraLinear})  # PEFT's documented door, underscore and all
     if model.device.type == "cpu":
         cpu_layers.install(model)
-    # bf16 LoRA weights keep every matrix product in bf16; Masters keeps the fp32 copies that the optimiser steps on.
+    # LoRA weights of the model's dtype keep every matrix product in it; Masters keeps the fp32 copies that the optimiser steps on.
     tuned = get_peft_model(model, config, autocast_adapter_dtype=False)
     for parameter in tuned.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.bfloat16)
+            parameter.data = parameter.data.to(model.dtype)
     tuned.config.use_cache = False
     return tuned.train()
 

@@ -8,6 +8,7 @@ import os
 import pytest
 from cli_scene import twin
 from nights_scene import Nights, say, shuffled, small_talk
+
 from sandbox.samples import OWNER_ID
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
