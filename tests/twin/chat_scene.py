@@ -17,7 +17,7 @@ from twin.store.outbox import Bubble
 from twin.store.tables import metadata
 from twin.turns import Message
 
-ADA, OWNER = 201, 100
+ADA, BEN, EVE, OWNER = 201, 202, 203, 100
 SETTINGS = Settings(_env_file=None, owner={"id": OWNER}, bot={"takeover_minutes": 30})  # type: ignore[call-arg, arg-type]
 NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
 
@@ -73,3 +73,18 @@ class Chat:
     async def ended(self) -> tuple[str, str | None]:
         row = (await self.rows("drafts"))[-1]
         return row["state"], row["reason"]
+
+
+async def put(chat: Chat, text: str = "x", *, dialog_id: int = ADA, channel: str = "account", **more: Any) -> list[Bubble]:
+    """An answer that the owner has approved; `more` are columns of all its bubbles."""
+    draft = await drafts.add(chat.connection, channel=channel, dialog_id=dialog_id, answers_message_id=1, text=text, at=chat.now)
+    await drafts.change(chat.connection, draft, state="approved")
+    await outbox.add(chat.connection, draft, text.split("\n"))
+    for bubble in await outbox.of_draft(chat.connection, draft.id):
+        if more:
+            await outbox.change(chat.connection, bubble.id, **more)
+    return await outbox.of_draft(chat.connection, draft.id)
+
+
+def texts(bubbles: list[Bubble]) -> list[str]:
+    return [bubble.text for bubble in bubbles]
