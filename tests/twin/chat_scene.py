@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import sending, takeover
 from twin.settings import Settings
-from twin.store import dialogs, drafts, messages, outbox
+from twin.store import dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
 from twin.store.outbox import Bubble
 from twin.store.tables import metadata
@@ -88,3 +88,23 @@ async def put(chat: Chat, text: str = "x", *, dialog_id: int = ADA, channel: str
 
 def texts(bubbles: list[Bubble]) -> list[str]:
     return [bubble.text for bubble in bubbles]
+
+
+async def arrive(chat: Chat, bubble: Bubble, message_id: int | None = 50) -> bool:
+    more = await sending.arrived(chat.connection, bubble, message_id=message_id, sent_at=chat.now, settings=SETTINGS, now=chat.now)
+    return more
+
+
+async def at(chat: Chat, bubble: Bubble) -> Bubble:
+    """The bubble as it is now."""
+    found = await outbox.get(chat.connection, bubble.id)
+    assert found
+    return found
+
+
+async def told(chat: Chat) -> list[str]:
+    return [notice.text for notice in await notices.untold(chat.connection)]
+
+
+async def revision(chat: Chat) -> int:
+    return int((await chat.rows("drafts"))[-1]["revision"])

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from chat_scene import ADA, OWNER, SETTINGS, Chat
+from chat_scene import ADA, OWNER, SETTINGS, Chat, arrive, at, revision, told
 
 from twin import sending
 from twin.store import dialogs, drafts, messages, notices, outbox
@@ -16,28 +16,8 @@ from twin.turns import Message
 SECOND = timedelta(seconds=1)
 
 
-async def arrive(chat: Chat, bubble: Bubble, message_id: int | None = 50) -> bool:
-    more = await sending.arrived(chat.connection, bubble, message_id=message_id, sent_at=chat.now, settings=SETTINGS, now=chat.now)
-    return more
-
-
 async def echo(chat: Chat, text: str, message_id: int, way: Any = "business") -> bool:
     return await sending.echo(chat.connection, ADA, message_id, text, chat.now, settings=SETTINGS, now=chat.now, way=way)
-
-
-async def at(chat: Chat, bubble: Bubble) -> Bubble:
-    """The bubble as it is now."""
-    found = await outbox.get(chat.connection, bubble.id)
-    assert found
-    return found
-
-
-async def told(chat: Chat) -> list[str]:
-    return [notice.text for notice in await notices.untold(chat.connection)]
-
-
-async def revision(chat: Chat) -> int:
-    return int((await chat.rows("drafts"))[-1]["revision"])
 
 
 async def in_own_chat(chat: Chat) -> Bubble:
@@ -241,6 +221,25 @@ async def test_the_owners_word_counts_for_the_try_that_he_was_asked_about(chat: 
     assert [row["message_id"] for row in await chat.rows("messages") if row["out"]] == [-going.id]
 
 
+async def test_a_message_that_arrived_by_the_owners_word_is_dated_by_its_try(chat: Chat) -> None:
+    await chat.writes()
+    going = await chat.begun((await chat.approved("yes"))[0], "bot")
+    await sending.ask(chat.connection, going, chat.now)
+    tried_at = chat.now
+    chat.now += timedelta(hours=1)
+    assert await answer(chat, going, it_arrived=True)
+    assert (await chat.rows("messages"))[-1]["sent_at"] == tried_at
+
+
+async def test_a_send_of_an_older_version_is_dated_by_the_owners_word(chat: Chat) -> None:
+    """Before migrations noted when a bubble was tried."""
+    await chat.writes()
+    (bubble,) = await chat.approved("yes")
+    await outbox.move(chat.connection, bubble, "uncertain")
+    assert await answer(chat, bubble, it_arrived=True)
+    assert (await chat.rows("messages"))[-1]["sent_at"] == chat.now
+
+
 @pytest.mark.parametrize(("is_wanted", "state"), [(True, "waiting"), (False, "cancelled")])
 async def test_what_did_not_arrive_goes_again_if_it_is_still_wanted(chat: Chat, is_wanted: bool, state: str) -> None:
     await chat.writes()
@@ -326,69 +325,3 @@ async def test_what_was_in_no_doubt_turns_up_without_a_word(chat: Chat) -> None:
     await chat.begun((await chat.approved("ok"))[0])
     assert await echo(chat, "ok", 50)
     assert await told(chat) == []
-
-
-# --- withdrawn and taken back -----------------------------------------------------------------------------------------
-
-
-async def test_what_a_session_may_have_sent_is_looked_for_when_it_is_withdrawn(chat: Chat) -> None:
-    await chat.writes()
-    going = await chat.begun((await chat.approved("yes"))[0], "session")
-    await sending.doubt(chat.connection, going, SETTINGS, chat.now, seconds=60)
-    assert await sending.cancel_waiting(chat.connection, "account", ADA, "taken over", chat.now) == 1
-    found = await at(chat, going)
-    assert (found.state, found.error, found.not_before_at) == ("unheard", "taken over", chat.now)
-    assert await chat.ended() == ("sending", None)
-
-
-async def test_an_answer_of_which_something_went_ends_as_sent(chat: Chat) -> None:
-    await chat.writes()
-    first, _ = await chat.approved("one\ntwo")
-    await arrive(chat, await chat.begun(first))
-    await sending.cancel_waiting(chat.connection, "account", ADA, "taken over", chat.now)
-    assert await chat.ended() == ("sent", "taken over")
-
-
-@pytest.mark.parametrize("state", ["rejected", "expired", "failed"])
-async def test_what_has_ended_otherwise_is_not_taken_back(chat: Chat, state: str) -> None:
-    await chat.writes()
-    (bubble,) = await chat.approved("one")
-    draft = await drafts.get(chat.connection, bubble.draft_id)
-    assert draft
-    await drafts.change(chat.connection, draft, state=state)
-    assert await sending.retract(chat.connection, draft, chat.now) == 0
-    assert await chat.ended() == (state, None)
-
-
-async def test_what_is_there_but_nobody_knows_where_cannot_be_taken_back(chat: Chat) -> None:
-    await chat.writes()
-    (bubble,) = await chat.approved("one")
-    await arrive(chat, await chat.begun(bubble), None)
-    draft = await drafts.get(chat.connection, bubble.draft_id)
-    assert draft
-    assert await sending.retract(chat.connection, draft, chat.now) == 1
-    assert await chat.states() == ["sent"]
-    assert await chat.ended() == ("sent", sending.KEPT)
-    assert await told(chat) == ["I could not take back what went to Ada: nobody knows which message it is."]
-
-
-async def test_what_cannot_be_taken_back_changes_only_a_draft_that_was_to_be(chat: Chat) -> None:
-    await chat.writes()
-    (bubble,) = await chat.approved("one")
-    await arrive(chat, await chat.begun(bubble))
-    await sending.not_taken_back(chat.connection, await at(chat, bubble), "no", chat.now)
-    assert await chat.ended() == ("sent", None)
-
-
-async def test_a_message_is_marked_as_deleted_once_it_is(chat: Chat) -> None:
-    await chat.writes()
-    (bubble,) = await chat.approved("one")
-    await arrive(chat, await chat.begun(bubble))
-    sent = await at(chat, bubble)
-    await sending.taken_back(chat.connection, sent._replace(state="retracting"), chat.now)
-    assert [row["text"] for row in await chat.rows("messages") if row["out"]] == ["one"], "it is not being taken back"
-    await sending.take_back(chat.connection, sent, chat.now)
-    before = await revision(chat)
-    await sending.taken_back(chat.connection, await at(chat, bubble), chat.now)
-    assert [row["text"] for row in await chat.rows("messages") if row["out"]] == [""]
-    assert await revision(chat) == before + 1
