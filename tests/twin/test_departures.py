@@ -121,10 +121,11 @@ async def test_after_pause_only_the_owners_own_chat_goes_on(chat: Chat) -> None:
     await silence.begin(chat.connection, chat.now)
     found = await look(chat)
     assert (texts(found.ready), found.typing) == (["you"], [])
+    await put(chat, "one", dialog_id=1)
     nobody = Settings(_env_file=None)  # type: ignore[call-arg]
-    assert (await look(chat, settings=nobody)).ready == []
+    assert (await look(chat, settings=nobody)).ready == [], "while nobody is known to be the owner, no chat is his"
     await silence.end(chat.connection)
-    assert texts((await look(chat)).ready) == ["ada", "you"]
+    assert texts((await look(chat)).ready) == ["ada", "you", "one"]
 
 
 async def test_typing_in_the_owners_own_chat_is_shown_after_pause_too(chat: Chat) -> None:
