@@ -25,7 +25,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
-from importlib import metadata
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +39,7 @@ FLIPPED = {
 }  # fmt: skip
 BOUNDARY = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 SQL = {"is_": "is_not", "is_not": "is_", "in_": "not_in", "not_in": "in_"}  # SQLAlchemy's comparisons that are methods
+OPTIONS = ("-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # plugins are imported before it
 LEAST_SECONDS = 20.0
 
 
@@ -155,22 +155,12 @@ def _child(arguments: Sequence[str], overlay: Overlay | None, log: Path, answer:
         if overlay:
             sys.meta_path.insert(0, overlay)
         ran = Ran()
-        ran.code = int(pytest.main([*arguments, "-x", "-p", "no:cacheprovider"], plugins=[ran]))
+        ran.code = int(pytest.main([*arguments, *OPTIONS], plugins=[ran]))
         ran.libraries = [name for name, module in sys.modules.items() if "site-packages" in (getattr(module, "__file__", None) or "")]
         ran.met = overlay is None or overlay.was_imported
         sys.stdout.flush()
         answer.send(ran)
         time.sleep(LEAST_SECONDS)  # until it is killed: what an orderly end would wait for is nobody's
-
-
-def _import_libraries(names: Sequence[str]) -> None:
-    """All but pytest's plugins, which it has to import itself."""
-    files = [file for entry in metadata.entry_points(group="pytest11") if entry.dist for file in entry.dist.files or ()]
-    plugins = {"pytest", "_pytest", *(file.parts[0].removesuffix(".py") for file in files)}
-    for name in names:
-        if name.split(".")[0] not in plugins:
-            with suppress(Exception):
-                importlib.import_module(name)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -188,7 +178,9 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         unchanged = Overlay(name, path, compile(source, path, "exec"))
-        _import_libraries(run(tests, None, None, log).libraries)
+        for library in run(tests, None, None, log).libraries:
+            with suppress(Exception):
+                importlib.import_module(library)
         began = time.monotonic()
         as_it_is = run(tests, None, unchanged, log)
         if as_it_is.code or not as_it_is.met:
