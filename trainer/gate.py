@@ -81,8 +81,10 @@ def judge(figures: Mapping[str, Mapping[str, Any]], *, candidate: str, live: str
 
 
 def _loss(new: Mapping[str, Any], old: Mapping[str, Any], rival: str, gate: Gate, gain: float, error: float, new_targets: int) -> Check:
-    worst = round(old["loss"] + error if new_targets > 0 else old["loss"] - gate.margin, 4)
-    asked = "no worse is asked" if new_targets > 0 else f"nothing new was learned, so {gate.margin} less is asked"
+    if new_targets > 0:
+        worst, asked = round(old["loss"] + error, 4), "no worse is asked"
+    else:
+        worst, asked = round(old["loss"] - gate.margin, 4), f"nothing new was learned, so {gate.margin} less is asked"
     said = f"on replies that neither has seen its loss is {new['loss']:.3f}, that of {rival} {old['loss']:.3f} ±{error:.3f}; {asked}"
     return Check("loss", new["loss"], old["loss"], worst, new["loss"] <= worst, said, round(error, 4))
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import pacing
 from twin.settings import Settings
-from twin.store import cards, dialogs, drafts, messages, notices, outbox
+from twin.store import dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
 from twin.store.outbox import FINAL, UNSETTLED, Bubble, Way
 from twin.turns import Message
@@ -37,10 +37,9 @@ async def arrived(
     """It is there. The next bubble waits its pause; True if there is one. `message_id` None: it is not known."""
     if not await outbox.move(connection, bubble, "sent", sent_message_id=message_id):
         return False
-    found = await drafts.with_edit(connection, bubble.draft_id)
-    draft, is_edited = found or (None, False)
+    draft, is_edited = await drafts.with_edit(connection, bubble.draft_id)
     # Whose words these are: the twin must not learn from its own as if the owner had written them.
-    source = "owner" if is_edited or (draft and draft.author == "owner") else "twin"
+    source = "owner" if is_edited or draft.author == "owner" else "twin"
     told = Message(
         channel=bubble.channel,
         dialog_id=bubble.dialog_id,
@@ -54,14 +53,14 @@ async def arrived(
         await messages.save(connection, [told])
         await messages.disown(connection, told.channel, told.dialog_id, told.message_id)
     bubbles = await outbox.of_draft(connection, bubble.draft_id)
-    if any(b.id == bubble.id and b.error == TAKEN_BACK for b in bubbles):
-        await take_back(connection, next(b for b in bubbles if b.id == bubble.id), now)
-    rest = [b for b in bubbles if b.position > bubble.position and b.state == "waiting"]
+    (current,) = (b for b in bubbles if b.id == bubble.id)
+    if current.error == TAKEN_BACK:
+        await take_back(connection, current, now)
+    rest = [b for b in bubbles if b.state == "waiting"]
     undo_until = None
-    if draft and draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
+    if draft.undo_until and not rest:  # a flood limit may have used the time up that the owner has to take it back
         undo_until = max(draft.undo_until, now + timedelta(seconds=settings.auto.undo_seconds))
-    if not await settle(connection, draft, bubbles, now, undo_until=undo_until) and draft and undo_until:
-        await cards.extend_undo(connection, draft.id, undo_until)
+    await settle(connection, draft, bubbles, now, undo_until=undo_until)
     if rest:
         await _show(connection, bubble.draft_id)  # how many have arrived
     for times in pacing.after(bubble, rest, settings.bot.bubble_seconds, now):
@@ -114,7 +113,7 @@ async def fail(connection: AsyncConnection, bubble: Bubble, why: str, settings: 
     if await _drop_unwanted(connection, bubble, now) or not await outbox.move(connection, bubble, "failed", error=why):
         return
     await outbox.fail_rest(connection, bubble, why)
-    await settle(connection, await drafts.get(connection, bubble.draft_id), await outbox.of_draft(connection, bubble.draft_id), now)
+    await _settle(connection, bubble.draft_id, now)
     if bubble.dialog_id != settings.owner.id:
         line = f"Draft {bubble.draft_id} could not be sent to {await name_of(connection, bubble)}: {why}."
         await notices.add(connection, line, now)
@@ -166,7 +165,7 @@ async def echo(
     in_flight = [
         bubble
         for bubble in await outbox.of_dialog(connection, "account", dialog_id, UNSETTLED)
-        if bubble.way == way and bubble.tried_at and _same(bubble, text)
+        if bubble.way == way and _same(bubble, text)
     ]
     known = await messages.get(connection, "account", dialog_id, message_id)
     # Somebody else may have read it before its echo came; a second echo, though, settles nothing more.
@@ -205,15 +204,15 @@ async def cancel_waiting(
         concerned = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
     cancelled = {b.draft_id for b in concerned if await _withdraw(connection, b, reason, now)}
     for draft_id in sorted(cancelled):
-        await settle(connection, await drafts.get(connection, draft_id), await outbox.of_draft(connection, draft_id), now)
+        await _settle(connection, draft_id, now)
     return len(concerned)
 
 
 async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> int:
     """Take an answer back: what waits is cancelled, what was sent is deleted for both sides, what is in flight as soon as it is
     there. Returns how many bubbles that concerns."""
-    current = await drafts.get(connection, draft.id)
-    if current is None or current.state not in ("approved", "edited", "sending", "sent"):
+    current = await drafts.of_bubble(connection, draft.id)
+    if current.state not in ("approved", "edited", "sending", "sent"):
         return 0
     await drafts.change(connection, current, state="expired", reason=TAKEN_BACK, settled_at=now, undo_until=None)
     concerned = [b for b in await outbox.of_draft(connection, draft.id) if b.state in (*UNSETTLED, "sent")]
@@ -226,17 +225,17 @@ async def retract(connection: AsyncConnection, draft: Draft, now: datetime) -> i
 
 
 async def settle(
-    connection: AsyncConnection, draft: Draft | None, bubbles: Sequence[Bubble], now: datetime, *, undo_until: datetime | None = None
-) -> bool:
-    """A draft on its way ends when all of its bubbles have; False if it has not. `reason` says why not all of it went; `undo_until`, if
+    connection: AsyncConnection, draft: Draft, bubbles: Sequence[Bubble], now: datetime, *, undo_until: datetime | None = None
+) -> None:
+    """A draft on its way ends when all of its bubbles have. `reason` says why not all of it went; `undo_until`, if
     given, until when it can be taken back."""
-    if draft is None or draft.state not in ("approved", "edited", "sending") or any(b.state not in FINAL for b in bubbles):
-        return False
+    if draft.state not in ("approved", "edited", "sending") or any(b.state not in FINAL for b in bubbles):
+        return
     states = {b.state for b in bubbles}
     state = "failed" if "failed" in states else "sent" if states & {"sent", "retracted"} else "expired"
     reason = next((b.error for b in bubbles if b.state in ("failed", "cancelled")), None)
     undo = {"undo_until": undo_until} if undo_until else {}
-    return await drafts.change(connection, draft, state=state, reason=reason, settled_at=now, **undo)
+    await drafts.change(connection, draft, state=state, reason=reason, settled_at=now, **undo)
 
 
 async def take_back(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
@@ -294,11 +293,16 @@ async def _drop_unwanted(connection: AsyncConnection, bubble: Bubble, now: datet
     if bubble.state == "waiting" or await _unwanted(connection, bubble) is None:
         return False
     await outbox.move(connection, bubble, "cancelled")
-    await settle(connection, await drafts.get(connection, bubble.draft_id), await outbox.of_draft(connection, bubble.draft_id), now)
+    await _settle(connection, bubble.draft_id, now)
     return True
 
 
+async def _settle(connection: AsyncConnection, draft_id: int, now: datetime) -> None:
+    await settle(connection, await drafts.of_bubble(connection, draft_id), await outbox.of_draft(connection, draft_id), now)
+
+
 async def _show(connection: AsyncConnection, draft_id: int) -> None:
+    """On its card; nothing if the chat was forgotten meanwhile."""
     draft = await drafts.get(connection, draft_id)
     if draft:
         await drafts.change(connection, draft)

@@ -177,6 +177,7 @@ class Rendered:
     spans: list[tuple[int, int, int]]
 
 
+REMEMBERED = 50_000  # texts whose tokens are kept
 _PLACE = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
 _NO_FIT = "The base model's chat template rewrites or drops earlier turns."
 
@@ -290,7 +291,7 @@ class Renderer:
             return []
         found = self._ids.get(text)
         if found is None:
-            if len(self._ids) > 50_000:
+            if len(self._ids) >= REMEMBERED:
                 self._ids.clear()
             found = self._ids[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
         return found

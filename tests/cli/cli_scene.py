@@ -46,6 +46,11 @@ def twin(*arguments: object, stdin: str | None = None) -> Ran:
     return Ran(result.exit_code, result.stdout, result.stderr)
 
 
+def doctor(*arguments: object) -> dict[str, dict[str, str]]:
+    """What `twin doctor` finds, by the part that it looks at."""
+    return {check["part"]: check for check in twin("doctor", "--json", *arguments).document["checks"]}
+
+
 def start_twin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """`twin ARGUMENTS` in a process of its own."""
     command = [sys.executable, "-m", "twin", *map(str, arguments)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_scene import answers_for, running_sandbox, sign_in_code, start_twin, twin
+from cli_scene import answers_for, doctor, running_sandbox, sign_in_code, start_twin, twin
 
 from twin.settings import load_settings
 
@@ -52,8 +52,8 @@ def test_the_account_signs_in_and_everything_else_works_with_what_is_written(
     assert collected.code == 0, collected.err
     assert collected.document["skipped"] == {"bot": 1, "channel": 1, "group": 1}
     assert [row["messages"] > 0 for row in twin("contacts", "--json").document["contacts"]] == [True] * 3
-    checks = {check["part"]: check["colour"] for check in twin("doctor", "--json").document["checks"]}
-    assert {part: checks[part] for part in ("owner", "bot", "session", "store")} == {
+    checks = doctor()
+    assert {part: checks[part]["colour"] for part in ("owner", "bot", "session", "store")} == {
         "owner": "green",
         "bot": "green",
         "session": "green",
@@ -112,15 +112,15 @@ def test_doctor_is_1_when_something_is_red_and_says_how_to_mend_it(data: Path) -
 def test_doctor_sees_an_engine_that_is_away(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_ENGINE__KIND", "vllm")
     monkeypatch.setenv("TWIN_ENGINE__URL", "http://127.0.0.1:9")
-    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    found = doctor("--data", data)
     assert found["engine"]["colour"] == "red"
     assert "twin serve" in found["engine"]["mend"]
 
 
 def test_doctor_misses_the_session_that_the_live_way_needs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    found = doctor("--data", data)
     assert found["session"]["colour"] == "grey"
     monkeypatch.setenv("TWIN_TELEGRAM__LIVE", "true")
-    found = {check["part"]: check for check in twin("doctor", "--data", data, "--json").document["checks"]}
+    found = doctor("--data", data)
     assert found["session"]["colour"] == "red"
     assert "twin init" in found["session"]["mend"]

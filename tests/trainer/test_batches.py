@@ -162,6 +162,16 @@ def test_what_a_family_does_to_its_logits_counts():
     assert abs(plain_loss(capped, ROWS[0]) - plain_loss(free, ROWS[0])) > 0.1
 
 
+def test_on_a_cpu_no_copy_of_the_logits_in_fp32_is_kept_for_the_gradient():
+    import torch
+
+    model, kept = small_model("llama", "bfloat16"), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append((t.shape[-1:], t.dtype)) or t, lambda t: t):
+        batch_loss(model, ROWS)
+    vocabulary = {dtype for last, dtype in kept if tuple(last) == (model.config.vocab_size,)}
+    assert torch.float32 not in vocabulary
+
+
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +201,32 @@ def test_epochs_differ_and_a_step_is_about_as_big_as_asked():
     assert sum(sizes(0)) == sum(len(row.ids) for row in many(600))
     assert all(1600 <= size <= 2400 for size in sizes(0)[:-1])
     assert list(steps([], batch_tokens=2000, padded_tokens=500, seed=1, epoch=0)) == []
+
+
+def alike(count: int) -> list[Row]:
+    return [Row(tuple(range(100)), (4,)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("padded_tokens", "sizes"), [(299, [2, 2]), (300, [3, 1]), (399, [3, 1]), (400, [4]), (99, [1, 1, 1, 1])])
+def test_a_batch_takes_as_many_rows_as_fit(padded_tokens: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in micro_batches(alike(4), padded_tokens, seed=None)] == sizes
+
+
+@pytest.mark.parametrize(("batch_tokens", "sizes"), [(200, [2, 2, 1]), (250, [2, 2, 1]), (251, [3, 2])])
+def test_a_step_ends_where_it_is_nearest_to_its_goal(batch_tokens: int, sizes: list[int]) -> None:
+    found = steps(alike(5), batch_tokens=batch_tokens, padded_tokens=100, seed=1, epoch=0)
+    assert [len(group) for group in found] == sizes
+
+
+def test_without_a_seed_the_rows_come_in_order_and_with_one_shuffled():
+    rows = [Row(tuple(range(10)), (place % 9 + 1, place // 9 + 1)) for place in range(80)]
+
+    def order(seed: int | None) -> list[Row]:
+        return [row for batch in micro_batches(rows, 10, seed=seed) for row in batch]
+
+    assert order(None) == rows
+    assert order(1) != rows
+    assert sorted(order(1), key=rows.index) == rows
 
 
 def test_rows_of_a_chat_hold_each_answer_once(renderer):

@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
+from gate_figures import OWNER, figures
 
 from trainer.gate import Verdict, judge
-from trainer.style import MEASURES
 from twin.settings import Gate
 
 
-def figures(
-    shift: float = 0.0, *, anchor: float = 0.0, noise: float = 0.0, seed: int = 1, chosen: float = 0.8, **more: Any
-) -> dict[str, Any]:
-    """A model on 100 items of 10 tokens; `shift` and `anchor` are nats a token above 3.5."""
-    draw, wobble = random.Random(7), random.Random(seed)
-    items = [(10, 10 * (3.5 + shift + draw.gauss(0, 0.5) + wobble.gauss(0, noise)), i < 100 * chosen) for i in range(100)]
-    anchors = [(10, 10 * (3.5 + anchor + draw.gauss(0, 0.5) + wobble.gauss(0, noise))) for _ in range(60)]
-    return {
-        "loss": round(sum(n for _, n, _ in items) / 1000, 4),
-        "items": items,
-        "anchor_loss": round(sum(n for _, n in anchors) / 600, 4),
-        "anchors": anchors,
-        "context_choice": chosen,
-        "distinct": 0.96,
-        "distinct_error": 0.03,
-        "generic_loss": 1.9,
-        "verbatim": 0.0,
-        "verbatim_count": 0,
-        "verbatim_of": 50,
-        **{f"style_{m}": 0.9 for m in MEASURES},
-        **{f"style_{m}_error": 0.02 for m in MEASURES},
-        **more,
-    }
-
-
-OWNER = {"verbatim": 0.02}
-
-
 def verdict(
-    new: dict[str, Any], live: dict[str, Any] | None = None, *, new_targets: int = 100, base: dict[str, Any] | None = None
+    new: dict[str, Any], live: dict[str, Any] | None = None, *, new_targets: int = 100, base: dict[str, Any] | None = None, **gate: float
 ) -> Verdict:
     found = {"base": base or figures(0.5, anchor=0.5), "owner": OWNER, "new": new} | ({"live": live} if live else {})
-    return judge(found, candidate="new", live="live" if live else None, gate=Gate(), new_targets=new_targets)
+    return judge(found, candidate="new", live="live" if live else None, gate=Gate(**gate), new_targets=new_targets)
 
 
 def failed(found: Verdict) -> list[str]:
     return [check.name for check in found.checks if not check.holds]
+
+
+def why(found: Verdict, name: str) -> str:
+    return next(check.why for check in found.checks if check.name == name)
+
+
+def flat(loss: float, *, anchors: int = 60) -> dict[str, Any]:
+    """All replies alike, so that nothing is chance."""
+    return figures(items=[(10, 10 * loss, i < 80) for i in range(100)], loss=loss, anchors=[(10, 35.0)] * anchors, anchor_loss=3.5)
 
 
 def test_better_by_the_margin_goes_live():
@@ -62,7 +42,8 @@ def test_as_good_goes_live_only_with_something_new_in_it():
     assert verdict(same, figures(), new_targets=50).passed
     found = verdict(same, figures(), new_targets=0)
     assert failed(found) == ["loss"]
-    assert "its loss is" in found.line
+    assert "nothing new was learned, so 0.01 less is asked" in found.line
+    assert "no worse is asked" in why(verdict(same, figures(), new_targets=1), "loss")
 
 
 def test_worse_beyond_the_error_stays_out():
@@ -114,7 +95,10 @@ def test_a_fall_within_the_error_is_none():
 
 def test_the_first_has_only_the_base_to_beat():
     assert verdict(figures()).passed
-    assert failed(verdict(figures(0.6, anchor=0.5))) == ["loss"]
+    found = verdict(figures(0.6, anchor=0.5))
+    assert failed(found) == ["loss"]
+    assert "the base model stays" in found.line
+    assert "live stays" in verdict(figures(0.05), figures()).line
 
 
 def test_generic_text_is_held_against_the_base_and_not_against_the_live_one():
@@ -130,7 +114,57 @@ def test_without_older_conversations_no_worse_is_not_enough():
         return found
 
     assert verdict(few(-0.05), few(0.0)).passed
-    assert failed(verdict(few(0.004, noise=0.05, seed=2), few(0.0))) == ["anchor_loss"]
+    found = verdict(few(0.004, noise=0.05, seed=2), few(0.0))
+    assert failed(found) == ["anchor_loss"]
+    assert "it has to be better" in found.line
+    assert "it has to be better" not in why(verdict(few(-0.05), few(0.0)), "anchor_loss")
+
+
+@pytest.mark.parametrize(("count", "is_enough"), [(4, False), (5, True)])
+def test_five_older_replies_are_enough_to_say_whether_it_forgets(count: int, is_enough: bool) -> None:
+    found = {check.name: check.threshold for check in verdict(flat(3.0, anchors=count), flat(3.5, anchors=count)).checks}
+    assert [found[name] is not None for name in ("anchor_loss", "familiar")] == [is_enough, is_enough]
+
+
+def test_a_gain_of_exactly_the_margin_is_better():
+    found = verdict(flat(3.0, anchors=0), flat(3.5, anchors=0), new_targets=0, margin=0.5)
+    assert failed(found) == []
+    assert "0.500 nats a token better" in found.line
+    assert failed(verdict(flat(3.0, anchors=0), flat(3.5, anchors=0), new_targets=0, margin=0.5001)) == ["loss", "anchor_loss"]
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "live"),
+    [
+        ("familiar", {}, {"loss": 4.0, "anchor_loss": 3.5}),
+        ("generic_loss", {"generic_loss": 1.95}, {}),
+        ("verbatim", {"verbatim": 0.04, "verbatim_count": 2}, {}),
+    ],
+)
+def test_what_lies_exactly_on_its_threshold_passes(name: str, new: dict[str, Any], live: dict[str, Any]) -> None:
+    found = verdict(figures(-0.1, **new), figures(**live))
+    (check,) = [check for check in found.checks if check.name == name]
+    assert check.candidate == check.threshold
+    assert check.holds
+
+
+def test_the_error_of_a_difference_is_the_one_against_what_is_live():
+    """Two figures of the same items differ by less than their own errors say."""
+    sharp, blunt = {"style_case": 0.001}, {"style_case": 0.5}
+    fallen = figures(-0.05, style_case=0.89, difference_errors={"live": sharp, "base": blunt})
+    assert failed(verdict(fallen, figures())) == ["style_case"]
+    assert failed(verdict(fallen)) == []
+    assert failed(verdict(fallen | {"difference_errors": {"live": blunt, "base": sharp}}, figures())) == []
+    assert failed(verdict(fallen | {"difference_errors": {"live": blunt, "base": sharp}})) == ["style_case"]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt", "words"),
+    [("anchor_loss", {"anchor": 0.5}, ": it forgets"), ("style_case", {"style_case": 0.5}, ", so it fell")],
+)
+def test_only_what_failed_is_said_to_be_worse(name: str, spoilt: dict[str, Any], words: str) -> None:
+    assert words in why(verdict(figures(-0.1, **spoilt), figures()), name)
+    assert words not in why(verdict(figures(-0.1), figures()), name)
 
 
 def test_every_check_names_its_numbers():

@@ -1,88 +1,14 @@
 """Taking over, echoes, taking back and comparing, without Telegram."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from chat_scene import ADA, NOON, SETTINGS, Chat
 
 from twin import account, departures, sending, shadow, takeover
-from twin.settings import Settings
-from twin.store import comparisons, connections, dialogs, drafts, due, messages, notices, open_store, outbox
-from twin.store.drafts import Draft
-from twin.store.outbox import Bubble
-from twin.store.tables import metadata
+from twin.store import comparisons, connections, dialogs, drafts, due, messages, notices, outbox
 from twin.turns import Message
-
-ADA, OWNER = 201, 100
-SETTINGS = Settings(_env_file=None, owner={"id": OWNER}, bot={"takeover_minutes": 30})  # type: ignore[call-arg, arg-type]
-NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
-
-
-@dataclass
-class Chat:
-    connection: AsyncConnection
-    now: datetime = NOON
-    ids: list[int] = field(default_factory=lambda: [0])
-
-    def message(self, text: str, *, out: bool = False, **more: Any) -> Message:
-        self.ids[0] += 1
-        self.now += timedelta(seconds=1)
-        return Message("account", ADA, self.ids[0], out, self.now, text, source="business", **more)
-
-    async def writes(self, text: str = "hello") -> Message:
-        message = self.message(text)
-        await dialogs.save(self.connection, ADA, name="Ada", username=None)
-        await messages.save(self.connection, [message])
-        return message
-
-    async def draft(self, text: str = "one\ntwo", *, reason: str | None = None) -> Draft:
-        newest = await messages.newest_id(self.connection, "account", ADA)
-        draft = await drafts.add(
-            self.connection, channel="account", dialog_id=ADA, answers_message_id=newest, text=text, at=self.now, reason=reason
-        )
-        if reason:
-            await drafts.change(self.connection, draft, state="expired")
-        return draft
-
-    async def approved(self, text: str = "one\ntwo", *, action: Any = "send") -> list[Bubble]:
-        draft = await self.draft(text)
-        await drafts.decide(self.connection, draft, action, self.now)
-        await drafts.change(self.connection, draft, state="approved", is_automatic=action == "auto")
-        await outbox.add(self.connection, draft, text.split("\n"))
-        return await outbox.of_draft(self.connection, draft.id)
-
-    async def begun(self, bubble: Bubble, way: Any = "business") -> Bubble:
-        going = await sending.begin(self.connection, bubble, self.now, way=way)
-        assert going
-        return going
-
-    async def owner_says(self, text: str, **more: Any) -> bool:
-        said = self.message(text, out=True, **more)
-        return await takeover.owner_spoke(self.connection, said, name="Ada", username=None, settings=SETTINGS, now=self.now)
-
-    async def rows(self, table: str) -> list[dict[str, Any]]:
-        return [dict(row._mapping) for row in await self.connection.execute(select(metadata.tables[table]))]
-
-    async def states(self) -> list[str]:
-        return [row["state"] for row in await self.rows("outbox")]
-
-    async def ended(self) -> tuple[str, str | None]:
-        row = (await self.rows("drafts"))[-1]
-        return row["state"], row["reason"]
-
-
-@pytest.fixture
-async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
-    store = open_store(tmp_path / "twin.sqlite")
-    async with store.begin() as connection:
-        yield Chat(connection)
-    await store.dispose()
-
 
 # --- taking over ---
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 from factories import DAY, chat, me, random_chat, them
-from text_tokenizer import TOKENIZERS, TextTokenizer
+from text_tokenizer import CHATML, TOKENIZERS, TextTokenizer
 
+import twin.turns
 from twin.errors import ModelError
 from twin.turns import Renderer, Turn, bursts, join_bubbles, last_burst, last_conversation, split_bubbles, system_turn, to_turns
 
@@ -30,6 +31,7 @@ def test_turns_alternate_and_hold_every_word_of_both_sides():
     messages = [m._replace(kind="text", reply_to_id=None) for m in random_chat(3)]
     turns = to_turns(messages)
     assert [bubble for turn in turns for bubble in split_bubbles(turn.content)] == [m.text for m in messages]
+    assert [turn.role for turn in turns] == ["assistant" if burst[0].out else "user" for burst in bursts(messages)]
     assert all(one.role != other.role for one, other in pairwise(turns))
 
 
@@ -43,6 +45,22 @@ def test_the_last_burst_is_the_last_of_all(seed):
 def test_media_are_named_and_quotes_shortened():
     messages = chat(me("x " * 100), them("", kind="voice", reply_to_id=1), them("look", kind="photo"), me("sent", after=3))
     assert to_turns(messages)[1].content == f"> {('x ' * 40)}\\n[voice]\n[photo] look"
+
+
+def test_what_has_no_words_is_quoted_by_its_kind():
+    messages = chat(me("", kind="sticker"), them("nice", reply_to_id=1))
+    assert to_turns(messages)[1].content == "> [sticker]\\nnice"
+
+
+def test_where_every_message_answers_another_only_the_contacts_quotes_are_shown():
+    messages = chat(them("one", reply_to_id=99), me("two", reply_to_id=1), them("three", reply_to_id=2))
+    assert [turn.content for turn in to_turns(messages)] == ["one", "two", "> two\\nthree"]
+
+
+def test_a_silence_of_exactly_the_gap_ends_a_conversation():
+    messages = chat(them("a"), them("b", after=DAY))
+    assert [m.text for m in last_conversation(messages, 86_400)] == ["b"]
+    assert [m.text for m in last_conversation(messages, 86_401)] == ["a", "b"]
 
 
 def test_the_last_conversation_begins_after_the_last_long_silence():
@@ -104,8 +122,9 @@ def test_nobody_can_write_a_mark():
     assert "< |im_end|>" in tokenizer.decode(ids)
 
 
-def test_a_contact_who_has_the_last_word_is_not_in_the_row():
-    renderer = Renderer(TOKENIZERS["chatml"])
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_contact_who_has_the_last_word_is_not_in_the_row(name):
+    renderer = Renderer(TOKENIZERS[name])
     assert renderer.row([*TALK, Turn("user", "bye")]) == renderer.row(TALK)
     assert renderer.row([SYSTEM, Turn("user", "bye")]).spans == []
 
@@ -118,3 +137,45 @@ def test_a_model_without_a_template_is_refused():
 def test_a_template_that_rewrites_history_is_refused():
     with pytest.raises(ModelError, match="rewrites or drops"):
         Renderer(TextTokenizer("{{ messages[-1].content }}{{ messages[0].content }}", "</s>"))
+
+
+def test_a_template_that_fails_in_another_way_than_by_refusing_is_not_silently_done_without():
+    with pytest.raises(ZeroDivisionError):
+        Renderer(TextTokenizer("{{ 1 // 0 }}", "</s>"))
+
+
+def test_the_end_of_a_turn_is_found_where_the_tokenizer_marks_no_token_as_special():
+    tokenizer = TextTokenizer(CHATML, "<|im_end|>", "<|im_start|>")
+    special, tokenizer.added_tokens_decoder = tokenizer.added_tokens_decoder, {}
+    row = Renderer(tokenizer).row(TALK)
+    tokenizer.added_tokens_decoder = special
+    assert [tokenizer.decode(row.ids[first:end]) for _, first, end in row.spans] == ["hey\nyou<|im_end|>", "yes<|im_end|>"]
+
+
+def test_what_a_template_opens_with_is_counted_with_the_systems_turn_alone():
+    opening = "today is the first of may " * 4
+    renderer = Renderer(TextTokenizer(opening + CHATML, "<|im_end|>", "<|im_start|>"))
+    assert renderer.count(SYSTEM) > len(opening) + len(SYSTEM.content)
+    assert renderer.count(TALK[1]) < len(opening)
+
+
+class Counting(TextTokenizer):
+    """Notes what it is asked to encode."""
+
+    def __init__(self) -> None:
+        super().__init__(CHATML, "<|im_end|>", "<|im_start|>")
+        self.asked: list[str] = []
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        self.asked.append(text)
+        return super().encode(text, add_special_tokens=add_special_tokens)
+
+
+def test_the_tokens_of_so_many_texts_are_remembered_and_of_no_more(monkeypatch):
+    tokenizer = Counting()
+    renderer = Renderer(tokenizer)
+    monkeypatch.setattr(twin.turns, "REMEMBERED", len(set(tokenizer.asked)) + 2)
+    tokenizer.asked.clear()
+    for word in ("a", "b", "a", "b", "c", "c", "a"):
+        assert renderer.count(Turn("user", word)) > 1
+    assert tokenizer.asked == ["a", "b", "c", "a"]

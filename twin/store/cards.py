@@ -34,9 +34,6 @@ MARK_SHOWN = Prepared(
     .values(card_message_id=given("card_message_id"), shown_revision=given("shown_revision"))
 )
 NEXT_UNDO_END = Prepared(select(func.min(drafts.c.undo_until)).where(drafts.c.undo_until.is_not(None)))
-EXTEND_UNDO = Prepared(
-    update(drafts).where(drafts.c.id == given("which"), drafts.c.undo_until < given("until")).values(undo_until=given("until"), **BUMPED)
-)
 
 
 async def by_card(connection: AsyncConnection, card_message_id: int) -> Draft | None:
@@ -85,11 +82,6 @@ async def next_undo_end(connection: AsyncConnection) -> datetime | None:
     """When the next automatic answer can no longer be taken back."""
     row = await NEXT_UNDO_END.first(connection)
     return row[0] if row else None
-
-
-async def extend_undo(connection: AsyncConnection, draft_id: int, until: datetime) -> None:
-    """It can be taken back until then, if not for longer."""
-    await EXTEND_UNDO.run(connection, which=draft_id, until=until)
 
 
 async def end_undo(connection: AsyncConnection, now: datetime) -> None:

@@ -156,10 +156,18 @@ async def get(connection: AsyncConnection, draft_id: int) -> Draft | None:
     return Draft._make(row) if row else None
 
 
-async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool] | None:
-    """A draft, and whether the owner decided on words of his own for it."""
+async def of_bubble(connection: AsyncConnection, draft_id: int) -> Draft:
+    """The draft that a row of the outbox names: both are there, or neither."""
+    row = await ONE.first(connection, which=draft_id)
+    assert row
+    return Draft._make(row)
+
+
+async def with_edit(connection: AsyncConnection, draft_id: int) -> tuple[Draft, bool]:
+    """The same, and whether the owner decided on words of his own for it."""
     row = await WITH_EDIT.first(connection, which=draft_id)
-    return (Draft._make(row[:-1]), bool(row[-1])) if row else None
+    assert row
+    return Draft._make(row[:-1]), bool(row[-1])
 
 
 async def begin_sending(connection: AsyncConnection, draft_id: int) -> None:
