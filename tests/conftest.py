@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import twin.store.engine
+
+gc.disable()  # until everything is collected: what tests and libraries define stays, and looking through it took half of the time
 
 ROOT = Path(__file__).parent.parent
 EGRESS = ROOT / "tests" / "egress"
@@ -41,6 +44,34 @@ _audit_this_process()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, pytest ignores Ctrl-C, and every process that a test starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What `pytest -n 2 --dist loadgroup` keeps in one worker, the longest first. A file that is not named here is a group of its own.
+GROUPS = {
+    "nights": ("cli/test_nights.py", "cli/test_nights_kills.py", "cli/test_nights_vllm.py"),
+    "ray": ("cli/test_ray.py",),
+    "vllm": ("inference/test_vllm_server.py", "cli/test_serving.py"),
+    "demo": ("cli/test_demo.py",),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file share what it sets up, so they run in one worker; what takes longest begins first."""
+    of_file = {name: group for group, names in GROUPS.items() for name in names}
+    order = {group: place for place, group in enumerate(GROUPS)}
+
+    def group(item: pytest.Item) -> str:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        return of_file.get(name, name)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: order.get(group(item), len(order)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,6 +106,10 @@ def _new_attempts(told: list[int] = [0]) -> str:  # noqa: B006 - how much of the
     attempts = EGRESS_LOG.read_bytes()[told[0] :]
     told[0] += len(attempts)
     return attempts.decode()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

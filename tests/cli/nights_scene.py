@@ -18,13 +18,12 @@ from typing import Any
 import httpx
 import pytest
 from cli_scene import answers_for, on_store, running_sandbox, sign_in_code, start_twin, twin
+from jobs_here import run_in_this_process
 from worlds import NAMES, TOPICS
 
 from sandbox.samples import OWNER_ID, add_bot, dump_world, load_chitchat
 from sandbox.world import World
-from trainer.jobs import perform
 from twin.cli import launchers
-from twin.settings import Settings
 from twin.store import runs
 
 
@@ -45,21 +44,6 @@ SETTINGS = {
     "TWIN_DATASET__REPEAT_CAP": "500",
     "TWIN_DATASET__ANCHOR_FRACTION": "0.2",
 }
-
-
-def run_in_this_process(settings: Settings, job: str, order: dict[str, Any], on_event: launchers.Listener) -> Any:
-    """What `launchers.run` does in a process of its own. The libraries are here already; there they take seconds for each job."""
-    ended: list[dict[str, Any]] = []
-
-    def tell(event: str, **more: Any) -> None:
-        told = json.loads(json.dumps({"event": event, **more}, default=str))  # as it comes over the border
-        ended.append(told) if event in ("error", "done") else on_event(told)
-
-    perform(job, json.loads(json.dumps(order)), tell)
-    (end,) = ended
-    if end["event"] == "error":
-        raise launchers.error_of(end)
-    return end["result"]
 
 
 @dataclass

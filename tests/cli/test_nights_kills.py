@@ -1,7 +1,7 @@
-"""kill -9 at random points of every stage: the active adapter stays and answers, nothing half-written is read as whole, the next run ends.
+"""kill -9 in every stage of a night: the active adapter stays and answers, nothing half-written is read as whole, the next run ends.
 
-KILLS_IN_TESTS=20 kills each stage twenty times (a quarter of an hour). A stage is awaited in the run's own row, then killed with
-everything it started after a random share of the time that it took in a whole night.
+Each kill lands at a named point (dying_twin.py). KILLS_IN_TESTS=20 kills each stage twenty times at random moments instead (a quarter
+of an hour): a stage is awaited in the run's own row, then the night is killed after a share of the time that it took in a whole one.
 """
 
 from __future__ import annotations
@@ -30,31 +30,49 @@ from twin.settings import load_settings
 from twin.store import adapters, messages, open_store, runs
 from twin.turns import Turn, system_turn
 
-KILLS = int(os.environ.get("KILLS_IN_TESTS", "1"))
+KILLS = int(os.environ.get("KILLS_IN_TESTS", "0"))
+DYING = Path(__file__).with_name("dying_twin.py")
+POINTS = ("collect:0", "collect:0.5", "dataset:0.5", "train:0.4", "evaluate:0.5", "promote:0", "promote:1")
 STAGES = ("collect", "dataset", "train", "evaluate", "promote")
 ASKED = (system_turn("Robin", "Ada"), Turn("user", "how is the tea 7?"))
 GONE_SECONDS = 20
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 1500 * KILLS)]
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200 + 300 * KILLS)
-def test_a_night_killed_in_any_stage_costs_nothing(nights: Nights, tiny: Path) -> None:
-    chance = random.Random(4)
+
+@pytest.mark.skipif(KILLS > 0, reason="KILLS_IN_TESTS asks for random moments")
+def test_a_night_killed_at_each_point_costs_nothing(next_nights: Nights, tiny: Path) -> None:
+    nights, first = next_nights, next_nights.played[-1]["adapter"]
     world = Growing(nights, known=on_store(nights.data, stored))
-    first = nights.play_and_promote()
-    usual = {stage["name"]: stage["seconds"] for stage in first["stages"]} | {"promote": 2.0}
-    landed = dict.fromkeys(STAGES, 0)
+    world.grow(15)
+    for point in POINTS:
+        process = start(nights, DYING, "nightly", "--items", str(ITEMS), TWIN_TEST_DIE_AT=point)
+        assert process.wait(300) == -signal.SIGKILL, point
+        assert_all_gone(nights)
+        is_promoted = point == "promote:1"
+        assert (nights.live() != first) == is_promoted, point
+        asyncio.run(look(nights, tiny))
+    last = nights.play()
+    assert last["outcome"] == "nothing new", "the killed night had switched before it was killed"
+    assert nights.live() == last["adapter"] != first
+    assert on_store(nights.data, stored) == world.known, "as many as the server has: none lost, none twice"
+
+
+@pytest.mark.skipif(KILLS == 0, reason="KILLS_IN_TESTS says how many random kills a stage gets")
+def test_nights_killed_at_random_moments_cost_nothing(next_nights: Nights, tiny: Path) -> None:
+    nights, chance = next_nights, random.Random(4)
+    world = Growing(nights, known=on_store(nights.data, stored))
+    world.grow(15)
+    usual = {stage["name"]: stage["seconds"] for stage in nights.play_apart()["stages"]} | {"promote": 2.0}
     for name in STAGES:
         for _ in range(KILLS):
             live = nights.live()
             while not killed(world, name, chance.uniform(0, usual[name])):
-                assert world.talked < 1000, f"no kill landed in {name}"
-            landed[name] += 1
+                assert world.talked < 1000 * KILLS, f"no kill landed in {name}"
             assert nights.live() == live or name == "promote"
             asyncio.run(look(nights, tiny))
-    assert landed == dict.fromkeys(STAGES, KILLS)
     world.grow()
-    nights.play_and_promote()
+    nights.play()
     asyncio.run(look(nights, tiny))
     assert on_store(nights.data, stored) == world.known, "as many as the server has: none lost, none twice"
 
@@ -67,9 +85,9 @@ class Growing:
     known: int
     talked: int = 80
 
-    def grow(self) -> None:
-        said = small_talk(self.talked, 5)
-        self.talked += 5
+    def grow(self, count: int = 5) -> None:
+        said = small_talk(self.talked, count)
+        self.talked += count
         self.known += len(said)
         say(self.nights.sandbox, said)
 
@@ -78,19 +96,39 @@ async def stored(connection: AsyncConnection) -> int:
     return sum(count for count, _ in (await messages.counts(connection, channel="account")).values())
 
 
+def start(nights: Nights, program: str | Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    module = ("-m", program) if isinstance(program, str) else (str(program),)
+    command = [sys.executable, *module, *arguments, "--json", "--data", str(nights.data)]
+    paths = os.pathsep.join([os.environ.get("PYTHONPATH", ""), *filter(None, sys.path)])
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, stdout=nothing, stderr=nothing, start_new_session=True, env=os.environ | {"PYTHONPATH": paths, **environment}
+    )
+
+
+def assert_all_gone(nights: Nights) -> None:
+    """What a killed night has started ends with it: a job names its folder on its command line."""
+
+    def left() -> list[int]:
+        return [p.pid for p in psutil.process_iter(["cmdline"]) if "twin.cli.worker" in (words := p.info["cmdline"] or []) and ours(words)]
+
+    def ours(words: list[str]) -> bool:
+        return any(str(nights.data) in word for word in words)
+
+    deadline = time.monotonic() + GONE_SECONDS
+    while left():
+        assert time.monotonic() < deadline, "what it started outlives it"
+        time.sleep(0.05)
+
+
 def killed(world: Growing, stage: str, seconds: float) -> bool:
     """Kill a night, or the promotion by hand of its candidate, so long into the stage. False if it ended before."""
-    data = world.nights.data
+    nights, data = world.nights, world.nights.data
     world.grow()
     is_by_hand = stage == "promote"
-    command = ["adapters", "promote", str(world.nights.play()["adapter"])] if is_by_hand else ["nightly", "--items", str(ITEMS)]
+    command = ["adapters", "promote", str(nights.play()["adapter"])] if is_by_hand else ["nightly", "--items", str(ITEMS)]
     before = newest_run(data)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "twin", *command, "--json", "--data", str(data)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start(nights, "twin", *command)
     while not is_by_hand and process.poll() is None and newest_run(data) in (before, None):
         time.sleep(0.01)
     while not is_by_hand and process.poll() is None and STAGES.index(stage) > reached(data):
