@@ -1,5 +1,5 @@
 # make demo   the whole twin on this machine, no account and no GPU needed   (make demo ARGS="--script --engine local")
-# make test   every check: format, lint, types, imports, tests               (make test ARGS="tests/bot -x" runs some of the tests)
+# make test   every check: format, lint, types, imports, tests side by side  (make test ARGS="tests/bot -x" runs some of the tests)
 # make venv   .venv with everything that this machine can use
 # make lint   the checks that need no run
 # make bench  the benchmarks, one after the other; each prints its figures as a last line of JSON
@@ -34,4 +34,5 @@ lint: venv
 	  echo "== $$check"; $(BIN)/$$check || failed=1; done; exit $$failed
 
 bench: venv
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet -e '.[bench]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done

@@ -130,10 +130,13 @@ def run_ours(folder: Path) -> dict[str, Any]:
 
 def run_trl(folder: Path) -> dict[str, Any]:
     """TRL as it comes: fp32 weights under bf16 autocast, gradient checkpointing, 8 rows a step, the default collator."""
-    from datasets import Dataset
+    try:
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+    except ModuleNotFoundError as exc:
+        sys.exit(f"{exc.name} is not installed, which this is compared with: .venv/bin/python -m pip install -e '.[bench]'")
     from peft import LoraConfig
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
 
     plan = json.loads((folder / "plan.json").read_text())
     settings = recipe(plan)

@@ -8,9 +8,13 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 import twin.store.engine
@@ -55,6 +59,7 @@ GROUPS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a file share what it sets up, so they run in one worker; what takes longest begins first."""
     of_file = {name: group for group, names in GROUPS.items() for name in names}
@@ -112,10 +117,39 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+LEFT: list[str] = []  # what workers complain of
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended."""
+    LEFT.extend(getattr(node, "workeroutput", {}).get("left", []))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tells what was tried outside any test, such as by a process that lived longer than its test."""
-    attempts = _new_attempts()
-    if attempts and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        session.config.get_terminal_writer().line(f"Something tried to reach beyond this machine:\n{attempts}")
+    """Fails the run for what happened outside any test: an attempt to reach out, a process that outlives its test."""
+    left = [*LEFT, *_new_attempts().splitlines(), *_living()]
     shutil.rmtree(EGRESS_LOG.parent, ignore_errors=True)
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = left
+    elif left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.get_terminal_writer().line("\nThe tests left this behind:\n" + "\n".join(left))
+
+
+def _living(seconds: float = 5.0) -> list[str]:
+    """Processes that tests started and that go on: they have our log's name in their environment. multiprocessing's own end with us."""
+
+    def found() -> list[str]:
+        named = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                ours = process.pid != os.getpid() and process.environ().get("EGRESS_LOG") == str(EGRESS_LOG)
+                if ours and "multiprocessing" not in words and process.status() != psutil.STATUS_ZOMBIE:
+                    named.append(f"process {process.pid}: {words[:200]}")
+        return named
+
+    deadline = time.monotonic() + seconds
+    while found() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found()

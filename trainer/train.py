@@ -5,9 +5,9 @@
 A full run starts from the base model and learns everything; an incremental one goes on from the parent's weights with what is
 new, a replay of the old and a lower learning rate (trainer.mixture).
 One LoRA recipe for any Hugging Face causal model with a chat template: all linear layers, the loss on the owner's turns
-alone, bf16 weights with fp32 masters of what is trained, AdamW, warm-up and cosine, early stopping. The language-model head
-runs on supervised positions only; that and right-padding instead of masks is where the speed comes from
-(benchmarks/train_cpu.py). After a kill the same call goes on from the last checkpoint.
+alone, bf16 weights (fp32 on CPUs without bf16 products) with fp32 masters of what is trained, AdamW, warm-up and cosine, early
+stopping. The language-model head runs on supervised positions only; that and right-padding instead of masks is where the speed
+comes from (benchmarks/train_cpu.py). After a kill the same call goes on from the last checkpoint.
 """
 
 from __future__ import annotations

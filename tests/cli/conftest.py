@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from nights_scene import QUESTIONS, Nights, telegram
+from nights_scene import LATER_EPOCHS, QUESTIONS, Nights, telegram
 from small_models import save_tiny_llama
 from worlds import save_small_talk
 
@@ -65,5 +65,6 @@ def next_nights(
     """The same on the day after the first night, whose adapter is live."""
     first_night.copy_to(data)
     with telegram(tmp_path, small_talk_world, tiny, monkeypatch, data) as found:
+        monkeypatch.setenv("TWIN_TRAINING__EPOCHS", LATER_EPOCHS)
         found.played += first_night.played
         yield found

@@ -36,7 +36,8 @@ class Said:
 
 QUESTIONS = 80  # that each contact of the world has asked
 ITEMS = 40  # replies that a night tests
-RECIPE = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "10"}
+RECIPE = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "10", "INCREMENTAL_RATE": "0.1"}
+LATER_EPOCHS = "3"  # of the nights after the first: what they learn is little and much like what is known
 SETTINGS = {
     **{f"TWIN_TRAINING__{name}": value for name, value in RECIPE.items()},
     "TWIN_ENGINE__TEMPERATURE": "0.3",
