@@ -71,8 +71,8 @@ async def arrived(
 async def wait(connection: AsyncConnection, bubble: Bubble, until: datetime, now: datetime, *, keeps_way: bool = False) -> None:
     """It certainly did not go: try again from `until` on, by whatever way is open then. `keeps_way`: an earlier try may have gone, so
     only the same way may try again."""
-    if not await _drop_unwanted(connection, bubble, now):
-        await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None, way=bubble.way if keeps_way else None)
+    await _drop_unwanted(connection, bubble, now)
+    await outbox.move(connection, bubble, "waiting", not_before_at=until, typing_at=None, way=bubble.way if keeps_way else None)
 
 
 async def doubt(connection: AsyncConnection, bubble: Bubble, settings: Settings, now: datetime, *, seconds: float = 0.0) -> None:
@@ -110,7 +110,8 @@ async def missing(connection: AsyncConnection, bubble: Bubble, now: datetime) ->
 
 async def fail(connection: AsyncConnection, bubble: Bubble, why: str, settings: Settings, now: datetime) -> None:
     """Telegram refused it: neither it nor the bubbles after it will go, and the owner is told."""
-    if await _drop_unwanted(connection, bubble, now) or not await outbox.move(connection, bubble, "failed", error=why):
+    await _drop_unwanted(connection, bubble, now)
+    if not await outbox.move(connection, bubble, "failed", error=why):
         return
     await outbox.fail_rest(connection, bubble, why)
     await _settle(connection, bubble.draft_id, now)
@@ -141,7 +142,8 @@ async def answer_doubt(
         return False
     if it_arrived:
         await arrived(connection, bubble, message_id=None, sent_at=bubble.tried_at or now, settings=settings, now=now)
-    elif not await _drop_unwanted(connection, bubble, now):
+    else:
+        await _drop_unwanted(connection, bubble, now)
         await outbox.move(connection, bubble, "waiting", not_before_at=None)
     await _show(connection, bubble.draft_id)
     return True
@@ -202,8 +204,9 @@ async def cancel_waiting(
         concerned = await outbox.unsettled_automatic(connection, channel, dialog_id)
     else:
         concerned = await outbox.of_dialog(connection, channel, dialog_id, UNSETTLED)
-    cancelled = {b.draft_id for b in concerned if await _withdraw(connection, b, reason, now)}
-    for draft_id in sorted(cancelled):
+    for bubble in concerned:
+        await _withdraw(connection, bubble, reason, now)
+    for draft_id in sorted({b.draft_id for b in concerned}):
         await _settle(connection, draft_id, now)
     return len(concerned)
 
@@ -271,15 +274,14 @@ async def name_of(connection: AsyncConnection, bubble: Bubble) -> str:
     return (dialog and dialog.name) or f"contact {bubble.dialog_id}"
 
 
-async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> bool:
-    """True if it will certainly not arrive."""
-    if bubble.state == "waiting" and bubble.way != "session":
-        return await outbox.move(connection, bubble, "cancelled", error=reason)
-    if bubble.state == "waiting":  # it may have gone, and repeating it would have been safe
+async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> None:
+    """What waits is cancelled, unless it may have gone."""
+    if bubble.state != "waiting":
+        await outbox.change(connection, bubble.id, error=reason)
+    elif bubble.way == "session":  # it may have gone, and repeating it would have been safe
         await outbox.move(connection, bubble, "unheard", error=reason, not_before_at=now)
     else:
-        await outbox.change(connection, bubble.id, error=reason)
-    return False
+        await outbox.move(connection, bubble, "cancelled", error=reason)
 
 
 async def _unwanted(connection: AsyncConnection, bubble: Bubble) -> str | None:
@@ -288,13 +290,11 @@ async def _unwanted(connection: AsyncConnection, bubble: Bubble) -> str | None:
     return current.error if current else None
 
 
-async def _drop_unwanted(connection: AsyncConnection, bubble: Bubble, now: datetime) -> bool:
-    """What did not go and is not wanted any more is cancelled."""
-    if bubble.state == "waiting" or await _unwanted(connection, bubble) is None:
-        return False
-    await outbox.move(connection, bubble, "cancelled")
-    await _settle(connection, bubble.draft_id, now)
-    return True
+async def _drop_unwanted(connection: AsyncConnection, bubble: Bubble, now: datetime) -> None:
+    """What did not go and is not wanted any more is cancelled: whatever would `move` it afterwards finds it in another state."""
+    if bubble.state != "waiting" and await _unwanted(connection, bubble) is not None:
+        await outbox.move(connection, bubble, "cancelled")
+        await _settle(connection, bubble.draft_id, now)
 
 
 async def _settle(connection: AsyncConnection, draft_id: int, now: datetime) -> None:

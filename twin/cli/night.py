@@ -6,7 +6,7 @@ is done already. The active adapter changes in the one transaction of `stages.pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,14 +115,14 @@ def _end(
     outcome: str,
     line: str,
     candidate: Adapter | None = None,
-    answers: list[dict[str, str]] | None = None,
+    answers: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
     """Seal the run's folder and give its document back."""
     if candidate:
         trained = stages.read_adapter(candidate.path)
         document |= {"mixture": trained.get("mixture"), "curve": trained.get("curve"), "metrics": trained["metrics"]}
     document |= {"outcome": outcome, "promoted": outcome == "promoted", "line": line, "stages": run.stages()}
-    run_folder.seal(settings, document, answers or [])
+    run_folder.seal(settings, document, answers)
     run.detail.update({key: document.get(key) for key in ("kind", "outcome", "line", "adapter", "parent", "new_messages", "dataset")})
     return document
 

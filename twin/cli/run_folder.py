@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from twin.settings import Settings
 KEPT = 60  # folders; older ones are removed, their rows stay
 
 
-def seal(settings: Settings, document: dict[str, Any], answers: list[dict[str, str]]) -> Path:
+def seal(settings: Settings, document: dict[str, Any], answers: Sequence[dict[str, str]]) -> Path:
     """Write the folder whole or not at all. The answers are people's words: for the owner's eyes only."""
     from trainer.card import draw_card
 
