@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
 # Everything goes side by side, one worker a core; a few tests that somebody names begin sooner without workers.
-if [ $# = 0 ]; then set -- -n 2 --dist loadgroup --no-loadscope-reorder; fi
+if [ $# = 0 ]; then set -- -n 2; fi
 
 alone=()
 for candidate in "unshare --net" "unshare --net --map-root-user"; do

@@ -50,28 +50,38 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What `pytest -n 2 --dist loadgroup` keeps in one worker, the longest first. A file that is not named here is a group of its own.
+# What keeps to one worker of `pytest -n 2`, the longest first. A file that is not named here is a group of its own.
 GROUPS = {
     "nights": ("cli/test_nights.py", "cli/test_nights_kills.py", "cli/test_nights_vllm.py"),
     "ray": ("cli/test_ray.py",),
     "vllm": ("inference/test_vllm_server.py", "cli/test_serving.py"),
     "demo": ("cli/test_demo.py",),
 }
+OF_FILE = {f"tests/{name}": group for group, names in GROUPS.items() for name in names}
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
+def _group(nodeid: str) -> str:
+    name = nodeid.partition("::")[0]
+    return OF_FILE.get(name, name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a group share what it sets up, so they run in one worker. (xdist's own groups do nothing under pytest 9.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:  # xdist's documented way to a scheduler of one's own
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share what it sets up, so they run in one worker; what takes longest begins first."""
-    of_file = {name: group for group, names in GROUPS.items() for name in names}
+    """The longest begins first, so that no worker waits for it in the end."""
     order = {group: place for place, group in enumerate(GROUPS)}
-
-    def group(item: pytest.Item) -> str:
-        name = item.path.relative_to(ROOT / "tests").as_posix()
-        return of_file.get(name, name)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: order.get(group(item), len(order)))
+    items.sort(key=lambda item: order.get(_group(item.nodeid), len(order)))
 
 
 def pytest_collection_finish() -> None:
@@ -120,6 +130,7 @@ def pytest_unconfigure() -> None:
 LEFT: list[str] = []  # what workers complain of
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A worker of pytest-xdist has ended."""
     LEFT.extend(getattr(node, "workeroutput", {}).get("left", []))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def process(module: str, *arguments: str, env: dict[str, str], folder: Path) -> 
     ready = folder / f"{module}.json"
     with (folder / f"{module}.log").open("wb") as log:
         command = [sys.executable, "-m", module, *arguments, "--ready-file", str(ready)]
-        child = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+        # A script's background job ignores SIGINT from its start on, and has to be ended all the same.
+        ignoring = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        child = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log, preexec_fn=ignoring)
     try:
         until(lambda: ready.exists() or child.poll() is not None)
         assert child.poll() is None, (folder / f"{module}.log").read_text()

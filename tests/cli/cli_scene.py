@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -52,10 +53,16 @@ def doctor(*arguments: object) -> dict[str, dict[str, str]]:
 
 
 def start_twin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """`twin ARGUMENTS` in a process of its own."""
+    """`twin ARGUMENTS` in a process of its own, which ignores SIGINT at its start as the background job of a script does."""
     command = [sys.executable, "-m", "twin", *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True, **options)
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=_ignore_sigint, **options
+    )
+
+
+def _ignore_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 WITHOUT_TORCH = """

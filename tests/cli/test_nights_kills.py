@@ -47,7 +47,7 @@ def test_a_night_killed_at_each_point_costs_nothing(next_nights: Nights, tiny: P
     world.grow(15)
     for point in POINTS:
         process = start(nights, DYING, "nightly", "--items", str(ITEMS), TWIN_TEST_DIE_AT=point)
-        assert process.wait(300) == -signal.SIGKILL, point
+        assert process.wait(300) == -signal.SIGKILL, f"{point}: {log_of(nights).read_text()}"
         assert_all_gone(nights)
         is_promoted = point == "promote:1"
         assert (nights.live() != first) == is_promoted, point
@@ -100,10 +100,15 @@ def start(nights: Nights, program: str | Path, *arguments: str, **environment: s
     module = ("-m", program) if isinstance(program, str) else (str(program),)
     command = [sys.executable, *module, *arguments, "--json", "--data", str(nights.data)]
     paths = os.pathsep.join([os.environ.get("PYTHONPATH", ""), *filter(None, sys.path)])
-    nothing = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, stdout=nothing, stderr=nothing, start_new_session=True, env=os.environ | {"PYTHONPATH": paths, **environment}
-    )
+    with log_of(nights).open("wb") as log:
+        return subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True, env=os.environ | {"PYTHONPATH": paths, **environment}
+        )
+
+
+def log_of(nights: Nights) -> Path:
+    """What the process that is killed says."""
+    return nights.data.parent / "killed.log"
 
 
 def assert_all_gone(nights: Nights) -> None:
@@ -142,7 +147,7 @@ def killed(world: Growing, stage: str, seconds: float) -> bool:
         _, left = psutil.wait_procs(started, timeout=GONE_SECONDS)
         assert not left, "what it started outlives it"
         return True
-    assert process.returncode == 0, stage
+    assert process.returncode == 0, f"{stage}: {log_of(nights).read_text()}"
     return False
 
 

@@ -238,6 +238,6 @@ def test_vllm_gives_its_card_to_a_training_and_is_back_with_its_adapter(
         assert [card["id"] for card in served] == [str(base), adapter.name], "it was loaded before anybody asked"
         assert serving.poll() is None
     finally:
-        serving.send_signal(signal.SIGINT)
+        serving.send_signal(signal.SIGTERM)  # test_pipeline and test_demo send SIGINT
         serving.communicate(timeout=60)
     assert asyncio.run(is_down(owned))
