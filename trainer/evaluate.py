@@ -71,7 +71,7 @@ def evaluate(
         items=chosen,
         anchors=choose_items(list(read_examples(dataset, "anchor")), renderer, max(CONTEXTS, items // 2)),
         spoken=spread(chosen, answers),
-        generic=choose_talks(instructions.held_out(generic), renderer) or choose_talks(instructions.held_out(None), renderer),
+        generic=choose_talks(instructions.held_out(generic), renderer, items) or choose_talks(instructions.held_out(None), renderer, items),
         sampling=sampling or Sampling(),
     )
     heard = hear_all(base, adapters, renderer, exam, cache, progress)

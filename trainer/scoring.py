@@ -44,9 +44,10 @@ def _item(example: Example, target: int, renderer: Renderer) -> Item:
     return Item(example.dialog_id, (example.turns[0], *example.turns[start:target]), example.turns[target])
 
 
-def choose_talks(talks: Sequence[Talk], renderer: Renderer) -> list[Talk]:
-    """General instructions to be scored: those that are short enough, spread over the file; a file may be large."""
-    return spread([talk for talk in spread(talks, 2 * TALKS) if sum(map(renderer.count, talk)) <= TALK_TOKENS], TALKS)
+def choose_talks(talks: Sequence[Talk], renderer: Renderer, items: int = TALKS) -> list[Talk]:
+    """General instructions to be scored beside so many items: those that are short enough, spread over the file, TALKS at most."""
+    wanted = min(TALKS, max(CONTEXTS, items))
+    return spread([talk for talk in spread(talks, 2 * TALKS) if sum(map(renderer.count, talk)) <= TALK_TOKENS], wanted)
 
 
 T = TypeVar("T")

@@ -22,6 +22,7 @@ from inference.serve import VllmServer, start_server
 from inference.vllm import VllmGenerator
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Generated, Generator, Sampling
+from twin.precision import cpu_dtype
 from twin.settings import Settings
 from twin.turns import Renderer, Turn, join_bubbles
 
@@ -104,9 +105,9 @@ async def client(served: Served) -> AsyncIterator[VllmGenerator]:
 
 
 class Reference:
-    """PEFT and transformers as anybody would use them."""
+    """PEFT and transformers as anybody would use them, in the dtype of the engine that is compared."""
 
-    def __init__(self, base: Path, adapter: ActiveAdapter | None) -> None:
+    def __init__(self, base: Path, adapter: ActiveAdapter | None, dtype: str) -> None:
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
@@ -114,7 +115,7 @@ class Reference:
         self.tokenizer = load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
         self.stop = stop_token_ids(base, self.tokenizer)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
         self.model = PeftModel.from_pretrained(model, adapter.path, autocast_adapter_dtype=False) if adapter else model
         self.model.eval()
 
@@ -157,20 +158,25 @@ def same_up_to_a_tie(reference: Reference, tokens: list[int], logprobs: list[Any
 async def test_peft_the_local_engine_and_vllm_say_the_same(
     client: VllmGenerator, base: Path, adapter: ActiveAdapter, with_adapter: bool
 ) -> None:
+    import torch
+
     used = adapter if with_adapter else None
     conversations = CONVERSATIONS if with_adapter else CONVERSATIONS[:4]
-    reference = await asyncio.to_thread(Reference, base, used)
+    here = cpu_dtype(torch.cpu.get_capabilities())
+    dtypes = {"local": here, "vllm": "bfloat16"}
+    references = {dtype: await asyncio.to_thread(Reference, base, used, dtype) for dtype in sorted(set(dtypes.values()))}
     local = LocalGenerator(base, seconds=120, max_prompt_tokens=512)
     engines: dict[str, Generator] = {"local": local, "vllm": client}
     equal = dict.fromkeys(engines, 0)
     for engine in engines.values():
         await engine.use(used)
     for turns in conversations:
-        tokens, logprobs = await asyncio.to_thread(reference.greedy, turns)
-        mean = sum(row[token].item() for token, row in zip(tokens, logprobs, strict=True)) / len(tokens)
+        said = {dtype: await asyncio.to_thread(reference.greedy, turns) for dtype, reference in references.items()}
         for name, engine in engines.items():
+            tokens, logprobs = said[dtypes[name]]
+            mean = sum(row[token].item() for token, row in zip(tokens, logprobs, strict=True)) / len(tokens)
             found = await engine.generate(turns, GREEDY)
-            if same_up_to_a_tie(reference, tokens, logprobs, found.text):
+            if same_up_to_a_tie(references[dtypes[name]], tokens, logprobs, found.text):
                 equal[name] += 1
                 assert found.tokens == len(tokens)
                 assert found.mean_logprob == pytest.approx(mean, abs=0.1)
