@@ -56,7 +56,7 @@ class Child:
 
     async def died_at(self, point: str) -> None:
         """It has died there by itself: its last word is the point, or else what went wrong."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             assert (await self.hear(), await self.wait()) == (point, -signal.SIGKILL)
 
 

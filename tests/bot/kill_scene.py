@@ -72,7 +72,7 @@ async def live_and_die(scene: Scene, program: Program, counts: Callable[[Event],
             unsubscribe()
 
 
-async def drain(scene: Scene, settle: Callable[[Message], None], is_idle: Callable[[], Awaitable[bool]], seconds: float = 120.0) -> None:
+async def drain(scene: Scene, settle: Callable[[Message], None], is_idle: Callable[[], Awaitable[bool]], seconds: float = 300.0) -> None:
     """Until the owner has nothing left to tap on and the bot nothing to do. `settle` answers "did it arrive?"."""
     deadline = time.monotonic() + seconds
     while True:

@@ -99,21 +99,19 @@ async def test_peft_the_local_engine_and_vllm_say_the_same(
 
     used = adapter if with_adapter else None
     conversations = CONVERSATIONS if with_adapter else CONVERSATIONS[:4]
-    here = cpu_dtype(torch.cpu.get_capabilities())
-    dtypes = {"local": here, "vllm": "bfloat16"}
-    references = {dtype: await asyncio.to_thread(Reference, base, used, dtype) for dtype in sorted(set(dtypes.values()))}
+    # Without bf16 kernels torch rounds each product to bf16, which vLLM's own do not: there both are held against fp32.
+    reference = await asyncio.to_thread(Reference, base, used, cpu_dtype(torch.cpu.get_capabilities()))
     local = LocalGenerator(base, seconds=120, max_prompt_tokens=512)
     engines: dict[str, Generator] = {"local": local, "vllm": client}
     equal = dict.fromkeys(engines, 0)
     for engine in engines.values():
         await engine.use(used)
     for turns in conversations:
-        said = {dtype: await asyncio.to_thread(reference.greedy, turns) for dtype, reference in references.items()}
+        tokens, logprobs = await asyncio.to_thread(reference.greedy, turns)
+        mean = sum(row[token].item() for token, row in zip(tokens, logprobs, strict=True)) / len(tokens)
         for name, engine in engines.items():
-            tokens, logprobs = said[dtypes[name]]
-            mean = sum(row[token].item() for token, row in zip(tokens, logprobs, strict=True)) / len(tokens)
             found = await engine.generate(turns, GREEDY)
-            if same_up_to_a_tie(references[dtypes[name]], tokens, logprobs, found.text):
+            if same_up_to_a_tie(reference, tokens, logprobs, found.text):
                 equal[name] += 1
                 assert found.tokens == len(tokens)
                 assert found.mean_logprob == pytest.approx(mean, abs=0.1)
