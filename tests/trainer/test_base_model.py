@@ -56,9 +56,10 @@ def test_a_folder_without_a_chat_template_is_refused(base, tmp_path):
 
 def test_another_chat_template_is_another_tokenizer(base, tmp_path):
     folder = save_tiny_llama(tmp_path / "tiny", base)
-    assert tokenizer_hash(folder) == tokenizer_hash(base)
+    before = tokenizer_hash(folder)
+    assert before == tokenizer_hash(save_tiny_llama(tmp_path / "other weights", base, seed=1))
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert tokenizer_hash(folder) != tokenizer_hash(base)
+    assert tokenizer_hash(folder) != before
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ async def test_nothing_to_learn_from_is_said(store, tmp_path, tiny_base, rows):
 # --- windows and numbers ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_tokens", [96, 128, 512])
+@pytest.mark.parametrize("max_tokens", [128, 192, 512])
 async def test_numbers_add_up_and_no_row_is_too_long(store, tmp_path, tiny_base, max_tokens):
     rows = [m for dialog_id in (1, 2, 3) for m in random_chat(dialog_id, dialog_id=dialog_id, length=150)]
     await keep(store, rows)

@@ -90,7 +90,8 @@ def chosen_share(model: Any, renderer: Renderer, items: list[Item]) -> float:
     return sum(score.chosen for score in scores) / len(scores)
 
 
-def test_a_model_that_listens_chooses_every_context_and_a_deaf_one_none(renderer):
+def test_a_model_that_listens_chooses_every_context_and_a_deaf_one_none(base):
+    renderer = Renderer(load_tokenizer(base))  # its vocabulary has the words, and other contexts share no pieces of them
     assert chosen_share(Listener(49_152, listens=True), renderer, ITEMS) == 1.0
     assert chosen_share(Listener(49_152, listens=False), renderer, ITEMS) == 0.0  # a tie is no choice
 
