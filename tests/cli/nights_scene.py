@@ -19,7 +19,7 @@ import httpx
 import pytest
 from cli_scene import answers_for, on_store, running_sandbox, sign_in_code, start_twin, twin
 from jobs_here import run_in_this_process
-from worlds import NAMES, TOPICS
+from worlds import NAMES, exchange
 
 from sandbox.samples import OWNER_ID, add_bot, dump_world, load_chitchat
 from sandbox.world import World
@@ -36,11 +36,11 @@ class Said:
 
 QUESTIONS = 80  # that each contact of the world has asked
 ITEMS = 40  # replies that a night tests
-RECIPE = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "2e-2", "BATCH_TOKENS": "256", "EPOCHS": "10", "INCREMENTAL_RATE": "0.1"}
+RECIPE = {"R": "8", "ALPHA": "16", "LEARNING_RATE": "1e-2", "BATCH_TOKENS": "256", "EPOCHS": "10", "INCREMENTAL_RATE": "0.1"}
 LATER_EPOCHS = "3"  # of the nights after the first: what they learn is little and much like what is known
 SETTINGS = {
     **{f"TWIN_TRAINING__{name}": value for name, value in RECIPE.items()},
-    "TWIN_ENGINE__TEMPERATURE": "0.3",
+    "TWIN_ENGINE__TEMPERATURE": "0.6",
     "TWIN_ENGINE__MAX_NEW_TOKENS": "24",
     "TWIN_DATASET__REPEAT_CAP": "500",
     "TWIN_DATASET__ANCHOR_FRACTION": "0.2",
@@ -156,7 +156,6 @@ def small_talk(first: int, count: int) -> list[Said]:
     said = []
     for i in range(first, first + count):
         for place in range(len(NAMES) - 1):
-            topic, contact = TOPICS[(i * 5 + place) % len(TOPICS)], OWNER_ID + 1 + place
-            said.append(Said(contact, OWNER_ID, f"how is the {topic} {i}?"))
-            said += [Said(OWNER_ID, contact, text) for text in (f"the {topic} is fine", f"and {i} is a number")]
+            contact, (asked, answered) = OWNER_ID + 1 + place, exchange(i, place)
+            said += [Said(contact, OWNER_ID, asked), *(Said(OWNER_ID, contact, bubble) for bubble in answered)]
     return said

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from sandbox.samples import OWNER_ID, add_bot, dump_world
 from sandbox.world import Account, World
 
 NAMES = ("Robin", "Ada", "Ben", "Cleo")
-TOPICS = ("tea", "rain", "train", "dog", "music", "work", "bread", "sea", "snow", "book", "car", "garden")
+# Words that even the small vocabulary of trainer/small_models has whole, so that a model of two layers learns them in seconds.
+TOPICS = ("work", "food", "home", "water", "school", "family", "book", "story", "land", "paper", "light", "year")
+OTHERS = ("art", "plan", "table", "news", "text", "game", "house", "song", "point", "heart", "sea", "car", "time", "power", "body")
 QUESTIONS = 40
+
+
+def exchange(number: int, place: int) -> tuple[str, tuple[str, str]]:
+    """The question of this number of the contact at this place, and the owner's two messages: always the same sentence about
+    what was asked, with two words by chance, so that no two answers are the same and each is learned from few."""
+    topic = TOPICS[(number * 5 + place) % len(TOPICS)]
+    one, two = random.Random(f"{number} {place}").sample(OTHERS, 2)
+    return f"how is the {topic} {number % 40}?", (f"the {topic} is good", f"and so is the {one} and the {two}")
 
 
 def save_small_talk(path: Path, *, questions: int = QUESTIONS, days_between: int = 0) -> Path:
@@ -21,10 +32,10 @@ def save_small_talk(path: Path, *, questions: int = QUESTIONS, days_between: int
     at = int(world.clock()) - 60 * 86_400
     for i in range(questions):
         for place, contact in enumerate(contacts):
-            topic = TOPICS[(i * 5 + place) % len(TOPICS)]
-            world.send(contact.id, owner.id, f"how is the {topic} {i}?", date=at, silent=True)
-            world.send(owner.id, contact.id, f"the {topic} is fine", date=at + 40, silent=True)
-            world.send(owner.id, contact.id, f"and {i} is a number", date=at + 45, silent=True)
+            asked, answered = exchange(i, place)
+            world.send(contact.id, owner.id, asked, date=at, silent=True)
+            for seconds, bubble in zip((40, 45), answered, strict=True):
+                world.send(owner.id, contact.id, bubble, date=at + seconds, silent=True)
             at += 900
         at += days_between * 86_400 if i % 4 == 3 else 0
     dump_world(world, path, owner_id=owner.id)

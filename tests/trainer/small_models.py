@@ -9,6 +9,7 @@ from typing import Any
 
 TOKENIZER_FILES = ("tokenizer_config.json", "chat_template.jinja")
 VOCABULARY = 2_048  # tokens; with the sample model's 49,152 nearly all of the time went into the output head
+EMBEDDING_STD = 0.3
 
 
 def save_tiny_llama(folder: Path, tokenizer_of: Path, *, seed: int = 0, head_dim: int = 16) -> Path:
@@ -31,7 +32,11 @@ def save_tiny_llama(folder: Path, tokenizer_of: Path, *, seed: int = 0, head_dim
         pad_token_id=2,
         initializer_range=0.1,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    # The head is tied to them, so they must be long for it to be sure of a token; and the end of a turn, which is the padding
+    # too, would get zeros, and could never be said.
+    torch.nn.init.normal_(model.get_input_embeddings().weight, std=EMBEDDING_STD)
+    model.to(torch.bfloat16).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_of / name).exists():
             shutil.copy(tokenizer_of / name, folder)
