@@ -4,7 +4,8 @@ Order is kept within a chat, and between whatever is not a chat's: commands, tap
 handled side by side, so that it shares its commits.
 
 An update is done when its handler has returned. After a crash it is handled again, so handlers may be repeated. One that
-fails three times is set aside, so that it cannot hold up the others, and the owner is told once.
+fails three times, or ends the process three times, is set aside, so that it cannot hold up the others, and the owner is told
+once. An update that only waited while the process ended is handled alone once, and nothing else is held against it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def suspect_first(twin: Twin) -> None:
     """Before anything new can come in: what a life before left undone was perhaps what ended it."""
     async with twin.store.begin() as connection:
         interrupted = await inbox.first(connection)
-        if interrupted:
+        if interrupted and not interrupted.attempts:
             await inbox.count_failure(connection, interrupted.update_id)
 
 
@@ -46,7 +47,7 @@ async def work(twin: Twin, bot: Bot, dispatcher: Dispatcher) -> None:
 
     async def one_by_one(chat: list[Received]) -> None:
         for received in chat:
-            again: Received | None = received
+            again = await _begin(twin, received)
             while again:
                 again = await _handle(twin, bot, dispatcher, again, pause)
 
@@ -84,11 +85,20 @@ def _chat_of(update: dict[str, Any], owner_id: int) -> int | None:
     return chat["id"] if chat.get("type") == "private" and chat.get("id") != owner_id else None
 
 
-async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Received, pause: Pause) -> Received | None:
-    """Handle one update; returns it again if it has to be repeated."""
+async def _begin(twin: Twin, received: Received) -> Received | None:
+    """Before one that is suspected is handled it is counted: if it ends the process, the next start finds that it did. None: it
+    has done so too often."""
     if received.attempts >= ATTEMPTS:
         await _set_aside(twin, received.update_id, "Interrupted")
         return None
+    if received.attempts:
+        async with twin.store.begin() as connection:
+            await inbox.count_failure(connection, received.update_id)
+    return received
+
+
+async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Received, pause: Pause) -> Received | None:
+    """Handle one update; returns it again if it has to be repeated."""
     try:
         update = Update.model_validate(received.update, context={"bot": bot})
         await dispatcher.feed_update(bot, update, update_id=received.update_id)

@@ -56,6 +56,7 @@ INCOMING = {
     "updates polled, not kept": Point("before", "bot.poller", "_keep"),
     "updates in an open transaction": Point("after", "bot.poller", "take_in"),
     "updates kept, not acknowledged": Point("after", "bot.poller", "_keep"),
+    "update taken up, not begun": Point("before", "bot.worker", "_begin"),
     "update handled, not finished": Point("after", "aiogram:Dispatcher", "feed_update"),
 }
 DRAFTING = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from bot_scene import BOT, OWNER, Scene, labels, opened
 from kill_points import BOT as POINTS
-from kill_scene import Program, alive, die_at, drain, is_behind, live_and_die
+from kill_scene import Program, alive, clear_suspicion, die_at, drain, is_behind, live_and_die
 
 from sandbox.world import Account, Event, Message, Sent
 
@@ -91,6 +91,7 @@ async def _die_at_each_point(scene: Scene, program: Program) -> None:
     for number, point in enumerate(POINTS):
         if number % 2:
             scene.fail("sendMessage", FAULTS[number % 3], 1, skip=number % 8)
+        await clear_suspicion(scene, program)
         await die_at(program, point)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from bot_scene import OWNER, Scene, labels, opened
 from kill_points import BUSINESS as POINTS
-from kill_scene import Program, alive, die_at, drain, is_behind, live_and_die
+from kill_scene import Program, alive, clear_suspicion, die_at, drain, is_behind, live_and_die
 
 from sandbox.world import Account, Event, Message, Sent
 from twin.store.tables import dialogs
@@ -112,6 +112,7 @@ async def _die_at_each_point(scene: Scene, program: Program, load: Load) -> None
         load.types = 0.2 if "owner's own" in point else 0.01
         if number % 2:
             scene.fail("sendMessage", FAULTS[number % 3], 1, skip=number % 8)
+        await clear_suspicion(scene, program)
         await die_at(program, point)
 
 

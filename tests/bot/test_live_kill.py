@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from bot_scene import OWNER, labels
 from kill_points import SESSION as POINTS
-from kill_scene import Program, alive, die_at, drain, live_and_die
+from kill_scene import Program, alive, clear_suspicion, die_at, drain, live_and_die
 from live_scene import LiveScene, live
 
 from sandbox.world import Account, Event, Message, Sent
@@ -97,6 +97,7 @@ async def _die_at_each_point(scene: LiveScene, program: Program) -> None:
         scene.server.duplicate_random_id = ("answer", "error")[number % 2]
         action, arg = FAULTS[number // 2 % 4]
         scene.fail(("SendMessage", "GetDifference")[number % 2], action, arg, skip=number % 3)
+        await clear_suspicion(scene, program)
         await die_at(program, point)
 
 

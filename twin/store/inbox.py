@@ -36,7 +36,7 @@ UNHEEDED = Prepared(select(_DIALOG).where(inbox.c.done_at.is_(None), func.substr
 class Received:
     update_id: int
     payload: str  # the update's JSON
-    attempts: int  # how often handling it has failed
+    attempts: int  # how often handling it has failed, or has begun since it is suspected of having ended the process
 
     @cached_property
     def update(self) -> dict[str, Any]:
