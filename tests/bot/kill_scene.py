@@ -61,8 +61,10 @@ async def clear_suspicion(scene: Scene, program: Program) -> None:
 
     if await suspected():
         async with alive(program), asyncio.timeout(60):
-            while await suspected():
+            while True:
                 await asyncio.sleep(0.05)
+                if not await suspected():
+                    break
 
 
 async def live_and_die(scene: Scene, program: Program, counts: Callable[[Event], bool], *, acts: int, delay: float) -> None:

