@@ -35,8 +35,9 @@ from trainer.examples import Example, Rules, Tally, examples_of
 from trainer.lora import mean_loss
 from trainer.train import FLOOR, WARMUP, train
 from trainer.verdicts import SPLITS
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Message, Renderer, system_turn
+from twin.turns import Message, system_turn
 
 BAR = 3.0
 TRL_ROWS = 8  # a step: SFTConfig's own default

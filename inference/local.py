@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from inference.prompting import fit_prompt, reply_text
+from inference.prompting import fit_prompt
 from twin.errors import EngineError
 from twin.generator import ActiveAdapter, Generated, Sampling
 from twin.turns import Turn
@@ -95,7 +95,7 @@ class LocalGenerator:
                 )
             raise EngineError("The engine was closed before the answer was ready.", kind="unreachable")
         return Generated(
-            text=reply_text(model.tokenizer, tokens),
+            text=model.renderer.text(tokens),
             tokens=len(tokens),
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             adapter=self._adapter.name if self._adapter else None,

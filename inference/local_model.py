@@ -15,7 +15,7 @@ from twin.generator import ActiveAdapter, Sampling
 from twin.lean_imports import lean_imports
 from twin.precision import cpu_dtype
 from twin.probes import probe_prompts
-from twin.turns import Renderer
+from twin.renderer import Renderer
 
 Dtype = Literal["bfloat16", "float32"]
 
@@ -30,7 +30,7 @@ class LocalModel:
         self.base = base
         self.tokenizer = load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
-        self.stop_token_ids = stop_token_ids(base, self.tokenizer)
+        self.stop_token_ids = stop_token_ids(base, self.renderer)
         with lean_imports():
             self.model = _load(base, dtype)
         self._peft: Any = None

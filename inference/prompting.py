@@ -9,7 +9,8 @@ from typing import Any
 
 from twin.errors import ModelError
 from twin.lean_imports import lean_imports
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -71,15 +72,9 @@ def _longest(longest: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def stop_token_ids(base: Path, tokenizer: Any) -> list[int]:
-    """Tokens that end a turn: the tokenizer's end token, which training supervises, and those the model's makers name."""
+def stop_token_ids(base: Path, renderer: Renderer) -> list[int]:
+    """Tokens that end a turn: those that training supervises, the tokenizer's end token, and those the model's makers name."""
     path = base / "generation_config.json"
     named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
-    ids = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+    ids = [*renderer.ends, getattr(renderer.tokenizer, "eos_token_id", None), *(named if isinstance(named, list) else [named])]
     return sorted({int(i) for i in ids if i is not None})
-
-
-def reply_text(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """A reply as a turn's content: no special tokens, no half character where the length limit cut."""
-    text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    return text.rstrip("\ufffd").strip()

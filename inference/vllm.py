@@ -18,12 +18,13 @@ import httpx
 import structlog
 
 from inference.adapters import check_adapter
-from inference.prompting import fit_prompt, load_tokenizer, reply_text, stop_token_ids
+from inference.prompting import fit_prompt, load_tokenizer, stop_token_ids
 from inference.proof import prove_effect, prove_likeness, sealed_probes
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Generated, Sampling
 from twin.probes import probe_prompts
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class VllmGenerator:
             choice = answer["choices"][0]
             token_ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
         return Generated(
-            text=reply_text(tokens.tokenizer, token_ids),
+            text=tokens.renderer.text(token_ids),
             tokens=len(token_ids),
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             adapter=adapter.name if adapter else None,
@@ -279,7 +280,7 @@ class _Tokens:
     def __init__(self, base: Path) -> None:
         self.tokenizer = load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
-        self.stop = stop_token_ids(base, self.tokenizer)
+        self.stop = stop_token_ids(base, self.renderer)
 
 
 def _drawn(sampling: Sampling) -> dict[str, Any]:

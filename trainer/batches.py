@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.examples import Example
-from twin.turns import Renderer
+from twin.renderer import Renderer
 
 SHUFFLE_WINDOW = 64  # rows sorted by length together: little padding, and the order stays random
 

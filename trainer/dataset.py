@@ -30,10 +30,10 @@ from trainer.verdicts import REASONS, SPLITS
 from twin.base_folder import tokenizer_hash
 from twin.errors import InputError
 from twin.progress import Progress, silent
+from twin.renderer import Renderer
 from twin.settings import Settings
 from twin.store import dialogs as dialog_rows
 from twin.store import messages as message_rows
-from twin.turns import Renderer
 
 MESSAGES_A_PROCESS = 40_000  # fewer are built before another process has started
 MOST_PROCESSES = 8  # each holds the tokenizer

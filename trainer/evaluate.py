@@ -30,7 +30,7 @@ from trainer.scoring import CONTEXTS, choose_items, choose_talks, spread
 from twin.errors import InputError
 from twin.generator import Sampling
 from twin.progress import Progress, silent
-from twin.turns import Renderer
+from twin.renderer import Renderer
 
 ANSWERS = 50
 LONG_WORDS, LONG_CHARACTERS = 5, 25  # a reply of less says nothing when it is said again

@@ -24,8 +24,8 @@ from twin.errors import ModelError
 from twin.generator import Sampling
 from twin.lean_imports import lean_imports
 from twin.progress import Progress
+from twin.renderer import Renderer
 from twin.sealing import write_private
-from twin.turns import Renderer
 
 KEPT_AS = 4  # changes when what was kept before must not be used any more
 KEPT_FILES = 60

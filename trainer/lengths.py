@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twin.turns import Renderer, Role, Turn, plain
+from twin.renderer import Renderer, plain
+from twin.turns import Role, Turn
 
 KEPT = 50_000  # short texts whose length is remembered: people repeat themselves
 SHORT = 32  # characters
@@ -23,7 +24,7 @@ class Marks:
     system turn `(marks of the shortest such row, marks of two turns more, turns that the template drops)`.
     """
 
-    special: re.Pattern[str]
+    written: re.Pattern[str]  # what nobody may write in a message
     head: int  # of a system turn, at most
     turn: int  # of any other turn, at most
     reply: int  # of the owner's turn, as far as the model has to write them
@@ -50,7 +51,7 @@ def marks_of(renderer: Renderer) -> Marks:
     for first, turns in shortest:
         marks, lacks, reply = measured(first, turns)
         by_first[first] = marks, measured(first, turns + 2)[0] - marks, lacks
-    return Marks(renderer.special, renderer.count(Turn("system", "")), renderer.count(Turn("user", "")), reply, by_first)
+    return Marks(renderer.marks, renderer.count(Turn("system", "")), renderer.count(Turn("user", "")), reply, by_first)
 
 
 class Lengths:
@@ -63,7 +64,7 @@ class Lengths:
 
     def count(self, turns: Sequence[Turn]) -> list[int]:
         """What `Renderer.count` gives for each turn."""
-        contents = [plain(turn.content, self._marks.special) for turn in turns]
+        contents = [plain(turn.content, self._marks.written) for turn in turns]
         new = list(dict.fromkeys(content for content in contents if content not in self._known))
         found = dict(zip(new, self._encode(new), strict=True))
         head, mark = self._marks.head, self._marks.turn

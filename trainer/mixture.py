@@ -17,8 +17,8 @@ from trainer.batches import Row, to_rows
 from trainer.examples import Example
 from trainer.instructions import Talk
 from twin.errors import NothingNew
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 

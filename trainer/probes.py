@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from twin.probes import probe_prompts
-from twin.turns import Renderer
+from twin.renderer import Renderer
 
 
 def probe_scores(model: Any, renderer: Renderer) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from trainer.examples import Example
 from trainer.instructions import Talk
 from twin.generator import Sampling
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 CONTEXTS = 5
 CONTEXT_TOKENS = 160  # of the turns before a reply; the same for every model that is compared
@@ -133,7 +134,6 @@ def sampled(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sam
     import torch
 
     ends = _ends(model, renderer)
-    tokenizer: Any = renderer.tokenizer
     said: list[list[int]] = [[] for _ in items]
     logprobs: list[list[float]] = [[] for _ in items]
     prompts = [renderer.prompt(item.context) for item in items]
@@ -149,14 +149,13 @@ def sampled(model: Any, renderer: Renderer, items: Sequence[Item], sampling: Sam
                         said[i] += ids
                         logprobs[i] += each
                 speaking = [i for i in speaking if not said[i] or said[i][-1] not in ends]
-    texts = [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
-    return [Answer(text, sum(each) / len(each)) for text, each in zip(texts, logprobs, strict=True)]
+    return [Answer(renderer.text(ids), sum(each) / len(each)) for ids, each in zip(said, logprobs, strict=True)]
 
 
 def _ends(model: Any, renderer: Renderer) -> list[int]:
     named = model.generation_config.eos_token_id
     tokenizer: Any = renderer.tokenizer
-    return sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+    return sorted({*renderer.ends, tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
 
 
 def _continued(

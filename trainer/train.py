@@ -36,8 +36,8 @@ from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
 from twin.progress import Progress, silent
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer
 
 WARMUP = 0.05  # of the whole run
 FLOOR = 0.1  # the learning rate ends at this share of its peak

@@ -6,7 +6,8 @@ prove that a server acts as it was trained to.
 
 from __future__ import annotations
 
-from twin.turns import Renderer, Turn, system_turn
+from twin.renderer import Renderer
+from twin.turns import Turn, system_turn
 
 PROBES = (
     (

@@ -1,19 +1,16 @@
-"""The one renderer: stored messages -> turns -> token ids. Training rows and live prompts both come from here.
+"""Stored messages -> turns, for training rows and live prompts alike; `twin.renderer` makes tokens of them.
 
 messages  one Telegram message each, oldest first
 turns     consecutive messages of one side merged: a burst is one turn, its bubbles joined so that they can be split again
-tokens    the base model's own chat template, tokenised piece by piece so that a prompt is exactly a prefix of a training row
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
-from twin.errors import ModelError
 from twin.masking import mask
 
 Role = Literal["system", "user", "assistant"]  # chat-template roles: user = the contact, assistant = the owner
@@ -152,174 +149,3 @@ def last_conversation(messages: Sequence[Message], gap_seconds: float) -> Sequen
         if start and (messages[start].sent_at - messages[start - 1].sent_at).total_seconds() >= gap_seconds:
             break
     return messages[start:]
-
-
-# --- turns -> tokens --------------------------------------------------------------------------------------------------
-
-
-class ChatTokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that the renderer needs."""
-
-    eos_token: Any
-    chat_template: Any
-    added_tokens_decoder: Any
-
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> Any: ...
-    def encode(self, text: str, *, add_special_tokens: bool) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """`ids` of a whole row; `spans` gives for each assistant turn `(index of the turn, first, end)` of what it must
-    produce: its words and the end-of-turn token. `ids[:first]` is exactly the prompt that serving would send."""
-
-    ids: list[int]
-    spans: list[tuple[int, int, int]]
-
-
-REMEMBERED = 50_000  # texts whose tokens are kept
-_PLACE = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
-_NO_FIT = "The base model's chat template rewrites or drops earlier turns."
-
-
-class Renderer:
-    """Turns -> token ids with one tokenizer's chat template. Raises ModelError if there is none or it rewrites history.
-
-    A template is asked only for its marks, the text around the contents of turns with given roles. The contents are put
-    between them afterwards, so rendering a row costs no more than encoding it, and nobody can write a mark in a message.
-    """
-
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
-        if not tokenizer.chat_template:
-            raise ModelError("The base model's tokenizer has no chat template.", mend="Choose an instruction-tuned model (model.base).")
-        self.tokenizer = tokenizer
-        self._ids: dict[str, list[int]] = {}
-        self._marks: dict[tuple[bool, tuple[Role, ...]], list[str]] = {}
-        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-        self.special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
-        talk: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
-        self._system_allowed = self._keeps(("system", *talk))
-        self._assistant_first_allowed = self._keeps((*(("system",) if self._system_allowed else ()), *talk[1:]))
-        if not self._keeps(talk):
-            raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
-        first, *between = self._around((*(("system",) if self._system_allowed else ()), *talk), ask=False)
-        self._head = len(self._encode(first)) + 6  # 6: the end of the last turn; where there is no system role, the seam
-        self._mark = max(len(self._encode(text)) for text in between)
-
-    def prompt(self, turns: Sequence[Turn]) -> list[int]:
-        """Token ids that ask for the next assistant turn."""
-        kept = self._fit(turns)
-        pieces = self._around(_roles(kept), ask=True)
-        return self._assemble(kept, pieces, [], ask=True)
-
-    def row(self, turns: Sequence[Turn]) -> Rendered:
-        """A training row: everything up to the end of the last assistant turn, and the span of each assistant turn."""
-        kept = self._fit(turns)
-        shift = len(turns) - len(kept)  # what _fit took from the front
-        while kept and kept[-1].role != "assistant":
-            kept.pop()
-        if not kept:
-            return Rendered([], [])
-        # Some templates treat the last turn apart (Qwen3 gives it an empty thought), so the last is rendered as one of many.
-        pieces = self._around((*_roles(kept), "user"), ask=False)[:-1]
-        spans: list[tuple[int, int, int]] = []
-        ids = self._assemble(kept, pieces, spans, ask=False)
-        return Rendered(ids, [(i + shift, first, end) for i, first, end in spans])
-
-    def count(self, turn: Turn) -> int:
-        """How many tokens a turn takes at most, the template's marks included: what windows are cut by."""
-        return len(self._encode(plain(turn.content, self.special))) + (self._head if turn.role == "system" else self._mark)
-
-    def _assemble(self, turns: Sequence[Turn], pieces: list[str], spans: list[tuple[int, int, int]], *, ask: bool) -> list[int]:
-        """Encode in pieces that end where an assistant turn begins and ends: a prompt then is exactly a prefix of a row."""
-        roles = _roles(turns)
-        ids: list[int] = []
-        text = pieces[0]
-        for i, turn in enumerate(turns):
-            if turn.role != "assistant":
-                text += turn.content + pieces[i + 1]
-                continue
-            asked = self._around(roles[:i], ask=True)
-            if not _continues(pieces, asked):
-                raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
-            led = len(text) - len(pieces[i]) + len(asked[-1])  # a template may begin the reply itself, with a space say
-            end = self._turn_end(pieces[i + 1])
-            ids += self._encode(text[:led])
-            first = len(ids)
-            ids += self._encode(text[led:] + turn.content + pieces[i + 1][:end])
-            spans.append((i, first, len(ids)))
-            text = pieces[i + 1][end:]
-        return ids + self._encode(text) if ask else ids
-
-    def _turn_end(self, piece: str) -> int:
-        """How much of what follows an assistant turn is its end: up to the end token, or the first word (Gemma's mark)."""
-        eos = str(self.tokenizer.eos_token)
-        at = piece.find(eos)
-        if at >= 0:
-            return at + len(eos)
-        mark = self.special.search(piece)
-        return mark.end() if mark else len(piece) - len(piece.lstrip())
-
-    def _around(self, roles: tuple[Role, ...], *, ask: bool) -> list[str]:
-        """The template's text before, between and after the contents of turns with these roles."""
-        if not roles:
-            raise ModelError("A prompt needs a turn.")
-        found = self._marks.get((ask, roles))
-        if found is None:
-            turns = [{"role": role, "content": f"\ue000{i}\ue001"} for i, role in enumerate(roles)]
-            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask))
-            if _PLACE.findall(text) != [str(i) for i in range(len(roles))]:
-                raise ModelError(_NO_FIT, mend="Choose another model (model.base).")
-            found = self._marks[ask, roles] = _PLACE.split(text)[::2]
-        return found
-
-    def _keeps(self, roles: tuple[Role, ...]) -> bool:
-        """Whether the template takes these roles, and what it writes for a turn stays when others follow."""
-        try:
-            pieces = self._around(roles, ask=False)
-            return all(_continues(pieces, self._around(roles[:i], ask=True)) for i, role in enumerate(roles) if role == "assistant")
-        except ModelError:
-            return False
-        except Exception as refusal:
-            # Templates refuse with jinja2.TemplateError and its kin, which the core does not import.
-            if any(kind.__name__ == "TemplateError" for kind in type(refusal).__mro__):
-                return False
-            raise
-
-    def _encode(self, text: str) -> list[int]:
-        if not text:
-            return []
-        found = self._ids.get(text)
-        if found is None:
-            if len(self._ids) >= REMEMBERED:
-                self._ids.clear()
-            found = self._ids[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
-        return found
-
-    def _fit(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Bend turns to what the template takes: some know no system role, some want the contact first."""
-        kept = [Turn(turn.role, plain(turn.content, self.special)) for turn in turns]
-        system = kept.pop(0) if kept and kept[0].role == "system" else None
-        if not self._assistant_first_allowed:
-            while kept and kept[0].role == "assistant":
-                kept.pop(0)
-        if system and self._system_allowed:
-            return [system, *kept]
-        if system and kept and kept[0].role == "user":
-            kept[0] = Turn("user", f"{system.content}\n\n{kept[0].content}")
-        return kept
-
-
-def plain(content: str, special: re.Pattern[str]) -> str:
-    """A content as words: without spaces around it (most templates trim), and without the tokenizer's special tokens,
-    so that no contact can end their turn and write the owner's or the system's."""
-    return special.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", content.strip())
-
-
-def _roles(turns: Sequence[Turn]) -> tuple[Role, ...]:
-    return tuple(turn.role for turn in turns)
-
-
-def _continues(pieces: list[str], asked: list[str]) -> bool:
-    """Whether a text with these marks begins with the prompt that has the marks `asked`."""
-    return asked[:-1] == pieces[: len(asked) - 1] and pieces[len(asked) - 1].startswith(asked[-1])

@@ -10,7 +10,7 @@ from inference.prompting import load_tokenizer
 from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
 from twin.generator import ActiveAdapter
-from twin.turns import Renderer
+from twin.renderer import Renderer
 
 
 def seal_adapter(base: Path, folder: Path, *, r: int = 16, seed: int = 1, size: float = 0.02) -> ActiveAdapter:

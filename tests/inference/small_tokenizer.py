@@ -19,15 +19,15 @@ class ByteTokenizer:
     chat_template = CHATML
     added_tokens_decoder: ClassVar[dict[int, Any]] = {}
 
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool, **switches: Any) -> str:
         text = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in conversation)
         return text + "<|im_start|>assistant\n" * add_generation_prompt
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         return list(text.encode().replace(b"<|im_start|>", b"\x01").replace(b"<|im_end|>", b"\x02"))
 
-    def decode(self, ids: list[int]) -> str:
-        return bytes(ids).decode(errors="replace")
+    def decode(self, ids: list[int], *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False) -> str:
+        return bytes(i for i in ids if i > 2 or not skip_special_tokens).decode(errors="replace")
 
 
 def save_small_base(folder: Path) -> Path:

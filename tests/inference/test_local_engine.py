@@ -77,9 +77,9 @@ async def test_adapters_are_swapped_and_the_base_model_comes_back_whole(
 
 
 @pytest.mark.parametrize("former", [True, False])
-async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
-    engine: LocalGenerator, base: Path, adapter: ActiveAdapter, tmp_path: Path, former: bool
-) -> None:
+async def test_a_bad_adapter_is_refused_and_the_former_still_answers(two_layers: Path, tmp_path: Path, former: bool) -> None:
+    base, engine = two_layers, LocalGenerator(two_layers, seconds=120, max_prompt_tokens=256)
+    adapter = seal_adapter(base, tmp_path / "good")
     await engine.use(adapter if former else None)
     before = await engine.generate(TURNS, GREEDY)
     learnt_nothing = seal_adapter(base, tmp_path / "learnt-nothing", size=0)
@@ -100,6 +100,7 @@ async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
         with pytest.raises(ModelError, match=words):
             await engine.use(bad)
         assert await engine.generate(TURNS, GREEDY) == before
+    await engine.close()
 
 
 async def test_a_slow_reply_is_stopped_in_its_thread(base: Path) -> None:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from small_tokenizer import ByteTokenizer
 
 from inference.prompting import fit_prompt, stop_token_ids
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 TOKENIZER = ByteTokenizer()
 RENDERER = Renderer(TOKENIZER)
@@ -67,7 +68,8 @@ def test_a_conversation_that_ends_with_the_owner_can_be_continued() -> None:
 
 
 def test_replies_stop_at_the_tokenizers_end_and_at_those_the_makers_name(tmp_path: Path) -> None:
-    tokenizer = SimpleNamespace(eos_token_id=2)
-    assert stop_token_ids(tmp_path, tokenizer) == [2]
+    assert stop_token_ids(tmp_path, RENDERER) == [2], "what training teaches, also where the tokenizer names no end token"
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [9, 2]}))
-    assert stop_token_ids(tmp_path, tokenizer) == [2, 9]
+    assert stop_token_ids(tmp_path, RENDERER) == [2, 9]
+    other = SimpleNamespace(ends=[2], tokenizer=SimpleNamespace(eos_token_id=5))
+    assert stop_token_ids(tmp_path, other) == [2, 5, 9]

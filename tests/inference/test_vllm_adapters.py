@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from adapter_folders import rename_layers, seal_adapter
 from processes import descendants, is_alive, until
-from small_models import save_tiny_llama
 from vllm_scene import CONVERSATIONS, GREEDY, Served
 
 from inference.vllm import VllmGenerator
@@ -25,39 +21,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest
 
 
 @pytest.fixture(scope="module")
-def small(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_llama(tmp_path_factory.mktemp("bases") / "tiny", base, head_dim=32)
+def model(two_layers: Path) -> Path:
+    return two_layers
 
 
 @pytest.fixture(scope="module")
-def adapter(small: Path, tmp_path_factory: pytest.TempPathFactory) -> ActiveAdapter:
-    return seal_adapter(small, tmp_path_factory.mktemp("voices") / "voice-1", size=0.2)
+def adapter(two_layers: Path, tmp_path_factory: pytest.TempPathFactory) -> ActiveAdapter:
+    return seal_adapter(two_layers, tmp_path_factory.mktemp("voices") / "voice-1", size=0.2)
 
 
 @pytest.fixture(scope="module")
-def other_adapter(small: Path, tmp_path_factory: pytest.TempPathFactory) -> ActiveAdapter:
-    return seal_adapter(small, tmp_path_factory.mktemp("voices") / "voice-2", seed=2, size=0.2)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(small: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with AsyncExitStack() as stack:
-        served = Served(small, tmp_path_factory.mktemp("vllm") / "vllm.log", stack)
-        await served.start()
-        yield served
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(served: Served) -> AsyncIterator[VllmGenerator]:
-    client = served.client()
-    yield client
-    await client.use(None)
-    await client.close()
+def other_adapter(two_layers: Path, tmp_path_factory: pytest.TempPathFactory) -> ActiveAdapter:
+    return seal_adapter(two_layers, tmp_path_factory.mktemp("voices") / "voice-2", seed=2, size=0.2)
 
 
 async def telling(client: VllmGenerator, *uses: ActiveAdapter | None) -> tuple[Turn, ...]:
     """A conversation that each of them answers in words of its own. Which one that is depends on how a CPU rounds: with their random
-    weights an adapter and the base model may say the same twenty tokens."""
+    weights an adapter and the base model may say the same tokens."""
     said: list[list[str]] = []
     for use in uses:
         await client.use(use)
@@ -134,7 +114,7 @@ async def test_an_adapter_that_acts_otherwise_than_in_training_is_refused(
 
 
 async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
-    client: VllmGenerator, small: Path, adapter: ActiveAdapter, tmp_path: Path
+    client: VllmGenerator, two_layers: Path, adapter: ActiveAdapter, tmp_path: Path
 ) -> None:
     await client.use(adapter)
     before = await client.generate(CONVERSATIONS[0], GREEDY)
@@ -143,8 +123,8 @@ async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
     for bad, words in (
         (renamed, "changes nothing"),
         (wrong_prefix, "changes nothing"),
-        (seal_adapter(small, tmp_path / "learnt-nothing", size=0), "changes nothing"),
-        (seal_adapter(small, tmp_path / "too-large", r=32), "LoRA rank 32 is greater than max_lora_rank 16"),
+        (seal_adapter(two_layers, tmp_path / "learnt-nothing", size=0), "changes nothing"),
+        (seal_adapter(two_layers, tmp_path / "too-large", r=32), "LoRA rank 32 is greater than max_lora_rank 16"),
     ):
         with pytest.raises(ModelError, match=words):
             await client.use(bad)

@@ -140,7 +140,7 @@ async def test_what_the_server_echoes_of_the_prompt_is_cut_out(small: Path) -> N
 
 async def test_the_prompt_is_the_renderers_and_every_sampling_default_is_named(small: Path) -> None:
     from inference.prompting import load_tokenizer
-    from twin.turns import Renderer
+    from twin.renderer import Renderer
 
     server = Server()
     found = await open_client(small, server).generate(TURNS, Sampling(temperature=0.5, top_p=0.9, max_new_tokens=7, seed=3))

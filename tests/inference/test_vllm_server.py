@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from vllm_scene import CONVERSATIONS, GREEDY, SYSTEM, Served
 
 from inference.local import LocalGenerator
-from inference.prompting import load_tokenizer, reply_text, stop_token_ids
+from inference.prompting import load_tokenizer, stop_token_ids
 from inference.vllm import VllmGenerator
 from twin.errors import EngineError
 from twin.generator import ActiveAdapter, Generator, Sampling
 from twin.precision import cpu_dtype
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
@@ -26,20 +24,9 @@ TIE_NATS = 0.3  # bf16 keeps 8 bits: other kernels move a log-probability by 0.0
 TIE_NATS_TO_FP32 = 0.6  # of vLLM, which rounds to bf16 there too: on an AVX2 host one of twelve answers parted at 0.50
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(base: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with AsyncExitStack() as stack:
-        served = Served(base, tmp_path_factory.mktemp("vllm") / "vllm.log", stack)
-        await served.start()
-        yield served
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(served: Served) -> AsyncIterator[VllmGenerator]:
-    client = served.client()
-    yield client
-    await client.use(None)
-    await client.close()
+@pytest.fixture(scope="module")
+def model(base: Path) -> Path:
+    return base
 
 
 class Reference:
@@ -53,7 +40,7 @@ class Reference:
         self.tie = TIE_NATS if dtype == "bfloat16" else TIE_NATS_TO_FP32
         self.tokenizer = load_tokenizer(base)
         self.renderer = Renderer(self.tokenizer)
-        self.stop = stop_token_ids(base, self.tokenizer)
+        self.stop = stop_token_ids(base, self.renderer)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
         self.model = PeftModel.from_pretrained(model, adapter.path, autocast_adapter_dtype=False) if adapter else model
         self.model.eval()
@@ -79,7 +66,7 @@ def same_up_to_a_tie(reference: Reference, tokens: list[int], logprobs: list[Any
     """Equal, or the first other token was a runner-up within the reference's tie. Returns whether it is equal."""
 
     def said(ids: list[int]) -> str:
-        return reply_text(reference.tokenizer, ids)
+        return reference.renderer.text(ids)
 
     if text == said(tokens):
         return True

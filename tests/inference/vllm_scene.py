@@ -13,7 +13,7 @@ from twin.settings import Settings
 from twin.turns import Turn, join_bubbles
 
 READY_SECONDS = 240  # it takes 25 on an idle two-core machine
-GREEDY = Sampling(temperature=0, max_new_tokens=20)
+GREEDY = Sampling(temperature=0, max_new_tokens=12)
 SYSTEM = Turn("system", "You are Robin, chatting with Kim.")
 CONVERSATIONS = [
     (SYSTEM, *turns)

@@ -15,7 +15,8 @@ from trainer.base_model import SAMPLE, prepare_base_model
 from trainer.dataset_reader import load_tokenizer
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
-from twin.turns import Renderer, Turn
+from twin.renderer import Renderer
+from twin.turns import Turn
 
 
 def test_the_sample_model_is_whole_and_has_a_chat_template(base):

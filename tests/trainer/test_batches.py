@@ -13,7 +13,8 @@ from trainer.dataset_reader import load_tokenizer
 from trainer.examples import Example, Rules, Tally, examples_of
 from trainer.lora import batch_loss
 from twin.prompting import live_prompt
-from twin.turns import Message, Renderer, Turn, split_bubbles, system_turn
+from twin.renderer import Renderer
+from twin.turns import Message, Turn, split_bubbles, system_turn
 
 DAY_SECONDS = 86_400.0
 TALK = (

@@ -27,8 +27,8 @@ from trainer.dataset_reader import load_tokenizer, read_examples, read_manifest
 from trainer.examples import Example
 from trainer.verdicts import SPLITS
 from twin.errors import InputError, TwinError
+from twin.renderer import Renderer
 from twin.store import dialogs, messages, open_store
-from twin.turns import Renderer
 
 
 def every(path: Path) -> list[Example]:

@@ -23,8 +23,9 @@ from trainer.scoring import CONTEXTS, Item, choose_items, choose_talks, groups, 
 from trainer.train import train
 from twin.errors import InputError, ModelError
 from twin.generator import Sampling
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer, Turn, system_turn
+from twin.turns import Turn, system_turn
 
 GREEDY = Sampling(temperature=0, max_new_tokens=4)
 

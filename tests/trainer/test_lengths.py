@@ -12,7 +12,8 @@ from text_tokenizer import TOKENIZERS
 from trainer.dataset_reader import load_tokenizer
 from trainer.examples import Rules, Tally, cut, measure
 from trainer.lengths import Lengths, encode_with, encoder_of, marks_of
-from twin.turns import Renderer, Turn, system_turn
+from twin.renderer import Renderer
+from twin.turns import Turn, system_turn
 
 RULES = Rules(gap_seconds=86_400, max_tokens=700, holdout_fraction=0.1, validation_fraction=0.05, repeat_cap=5)
 SYSTEM = system_turn("Olga", "Ada")

@@ -14,8 +14,9 @@ from trainer.instructions import held_out, training_rows
 from trainer.mixture import Mixture, mix
 from trainer.train import adapter_name
 from twin.errors import NothingNew
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer, Turn
+from twin.turns import Turn
 
 PLAIN = Training(generic=0.0)
 

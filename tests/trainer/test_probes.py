@@ -11,8 +11,8 @@ import pytest
 from trainer.dataset_reader import load_tokenizer
 from trainer.train import train
 from twin.probes import PROBES, probe_prompts
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer
 
 FAST = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=1)
 

@@ -25,8 +25,8 @@ from trainer.train import adapter_name, train
 from trainer.train_main import main
 from twin.base_folder import tokenizer_hash
 from twin.errors import InputError, ModelError
+from twin.renderer import Renderer
 from twin.settings import Training
-from twin.turns import Renderer
 
 FAST = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=4)
 

@@ -80,6 +80,8 @@ def settings_for(
         # at 65,000 tokens of owner 2 the training loss was 3.58 with 1e-3, 3.64 with 4e-4.
         "TWIN_TRAINING__LEARNING_RATE": 1e-3,
         "TWIN_TRAINING__BATCH_TOKENS": 2048,
+        # On a laptop's processor a token takes 0.05 to 0.2 s, and hardly one reply of these people has more.
+        "TWIN_ENGINE__MAX_NEW_TOKENS": 40,
         # Who tries `auto` here does not want to wait as long as the owner lets his friends wait, nor until the morning.
         "TWIN_TEMPO__LONGEST_SECONDS": 8,
         "TWIN_AUTO__QUIET_HOURS": "never",
