@@ -2,8 +2,8 @@
 
 Where an error is named it is one of the difference: of each item's own difference where both models were asked the same (which
 is far tighter than two separate errors), else of both figures together. For losses it is two standard errors. Of what must
-not fall there are nine, and each may seem to fall by chance: there it is so many standard errors that of twenty candidates
-as good as what they replace at most one is refused for any of them (Bonferroni; 2.5 for nine).
+not fall there are nine, and each may seem to fall by chance: there it is so many standard errors that of candidates as good
+as what they replace at most the share `gate.chance` is refused for any of them (Bonferroni; 2.5 for nine and one in twenty).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from trainer.style import MEASURES
 from twin.settings import Gate
 
 ERRORS = 2.0  # standard errors
-BY_CHANCE = 0.05  # of candidates as good as what they replace, the share that seems to have lost something
 FEWEST_ANCHORS = 5
 WORDS = {
     "context_choice": "it fits replies to what they answer",
@@ -63,7 +62,7 @@ def judge(figures: Mapping[str, Mapping[str, Any]], *, candidate: str, live: str
     gain, error = _gain(new["items"], old["items"])
     styles = [f"style_{m}" for m in MEASURES if f"style_{m}" in new and f"style_{m}" in old]
     kept = ("context_choice", "distinct", *styles)
-    errors = NormalDist().inv_cdf(1 - BY_CHANCE / len(kept))
+    errors = NormalDist().inv_cdf(1 - gate.chance / len(kept))
     checks = (
         _loss(new, old, rival, gate, gain, error, new_targets),
         _anchor(new, old, rival, better=gain >= gate.margin),

@@ -172,6 +172,9 @@ class Gate(Group):
         Field(ge=0, description="Nats a token by which the newest replies may be less like you than older ones, to the live adapter."),
     ] = 0.5
     generic_rise: Annotated[float, Field(ge=0, description="At most so many nats a token above the base model on general text.")] = 0.05
+    chance: Annotated[
+        float, Field(gt=0, lt=0.5, description="Share of adapters as good as the live one that may be refused by chance: less is laxer.")
+    ] = 0.05
 
 
 class Engine(Group):

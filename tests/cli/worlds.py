@@ -11,16 +11,19 @@ from sandbox.world import Account, World
 NAMES = ("Robin", "Ada", "Ben", "Cleo")
 # Words that even the small vocabulary of trainer/small_models has whole, so that a model of two layers learns them in seconds.
 TOPICS = ("work", "food", "home", "water", "school", "family", "book", "story", "land", "paper", "light", "year")
-OTHERS = ("art", "plan", "table", "news", "text", "game", "house", "song", "point", "heart", "sea", "car", "time", "power", "body")
+OTHERS = (
+    *("art", "plan", "text", "sing", "point", "heart", "car", "time", "power", "body", "hand", "group", "world", "level"),
+    *("design", "record", "story", "change", "state", "future", "result", "test"),
+)
 QUESTIONS = 40
 
 
 def exchange(number: int, place: int) -> tuple[str, tuple[str, str]]:
-    """The question of this number of the contact at this place, and the owner's two messages: always the same sentence about
-    what was asked, with two words by chance, so that no two answers are the same and each is learned from few."""
+    """The question of this number of the contact at this place, and the owner's two messages: always the same sentences, about what
+    was asked and about three things by chance, so that no answer can be learned by heart."""
     topic = TOPICS[(number * 5 + place) % len(TOPICS)]
-    one, two = random.Random(f"{number} {place}").sample(OTHERS, 2)
-    return f"how is the {topic} {number % 40}?", (f"the {topic} is good", f"and so is the {one} and the {two}")
+    one, two, three = random.Random(f"{number} {place}").sample(OTHERS, 3)
+    return f"how is the {topic} {number % 40}?", (f"the {topic} is good", f"and so is the {one} the {two} and the {three}")
 
 
 def save_small_talk(path: Path, *, questions: int = QUESTIONS, days_between: int = 0) -> Path:
