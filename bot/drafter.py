@@ -18,6 +18,7 @@ from twin import automatic, caution, decisions, drafting, engine_pause, quiet_ho
 from twin.drafting import Job, Key, Prepared, Proposal
 from twin.errors import EngineError
 from twin.generator import Generated, Sampling
+from twin.said import cleaned
 from twin.settings import Settings
 from twin.store import due
 from twin.store.drafts import Draft
@@ -204,7 +205,8 @@ class Drafter:
     async def _ask(self, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
         try:
             async with asyncio.timeout(self._most * (self._twin.settings.engine.seconds + GRACE_SECONDS)):
-                return await self._twin.generator.generate(turns, sampling)
+                generated = await self._twin.generator.generate(turns, sampling)
+                return replace(generated, text=cleaned(generated.text))
         except EngineError:
             raise
         except TimeoutError as exc:

@@ -17,6 +17,7 @@ from twin.cli.following import Follower
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen
 from twin.generator import Generator, Sampling
+from twin.said import cleaned
 from twin.settings import Settings
 from twin.store import dialogs, messages, open_store
 from twin.turns import Turn, join_bubbles, split_bubbles, system_turn
@@ -63,8 +64,9 @@ def _talk(screen: Screen, runner: asyncio.Runner, generator: Generator, settings
         turns.append(Turn("user", join_bubbles([line])))
         with screen.err.status("thinking"):
             generated = runner.run(generator.generate(tuple(turns), sampling))
-        turns.append(Turn("assistant", generated.text))
-        for bubble in split_bubbles(generated.text) or ["…"]:
+        said = cleaned(generated.text)
+        turns.append(Turn("assistant", said))
+        for bubble in split_bubbles(said) or ["…"]:
             screen.show(Text(bubble, style="cyan"))
     return turns
 
