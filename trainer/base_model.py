@@ -78,20 +78,34 @@ def _convert_sample(target: Path, progress: Progress) -> None:
     progress(3, 3)
 
 
+TOKENS = ("*.json", "*.jinja", "tokenizer.model")  # what a talk becomes tokens with; some megabytes
+
+
+def fetch_tokens(name: str, folder: Path, *, revision: str | None = None, progress: Progress = silent) -> Path:
+    """Tokenizer and configuration of a Hugging Face id, without weights, in `folder`. Raises ModelError if it cannot be fetched."""
+    _download(name, revision, folder, TOKENS, progress)
+    return folder
+
+
 def _fetch(name: str, revision: str | None, target: Path, progress: Progress) -> None:
+    fetch_tokens(name, target, revision=revision, progress=progress)
+    _require_template(target)  # before gigabytes are fetched
+    _download(name, revision, target, ("*.safetensors",), progress)
+    if not any(target.glob("*.safetensors")):
+        raise ModelError(f"{name} has no safetensors weights.", mend="Choose a model that has them (TWIN_MODEL__BASE).")
+
+
+def _download(name: str, revision: str | None, target: Path, patterns: tuple[str, ...], progress: Progress) -> None:
     progress(0, None, f"fetching {name}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    wanted = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
     try:
-        snapshot_download(name, revision=revision, local_dir=target, allow_patterns=wanted)
+        snapshot_download(name, revision=revision, local_dir=target, allow_patterns=list(patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as exc:
         raise ModelError(
             f"The base model {name} cannot be fetched ({type(exc).__name__}).", mend="Check TWIN_MODEL__BASE, the network and your access."
         ) from exc
-    if not any(target.glob("*.safetensors")):
-        raise ModelError(f"{name} has no safetensors weights.", mend="Choose a model that has them (TWIN_MODEL__BASE).")
 
 
 def _require_template(folder: Path) -> None:

@@ -65,6 +65,10 @@ class TemplateRefused(ModelError):
         self.shown = tuple(shown)
 
 
+class TemplateFailed(TemplateRefused):
+    """The template has a bug, or expects another kind of talk: no other roles make it usable."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """`ids` of a whole row; `spans` gives for each assistant turn `(index of the turn, first, end)` of what it must
@@ -91,10 +95,11 @@ class Renderer:
         added = tokenizer.added_tokens_decoder.values()
         self._tokens = {str(token) for token in added if token.special or _is_mark(str(token))}
         self._token = _any_of(self._tokens)
+        self._in_parts = False  # whether contents are given as lists of parts, as templates of models for pictures want them
+        self._choose_form()
         self._system_allowed = self._keeps(("system", *_TALK))
         lead: tuple[Role, ...] = ("system",) if self._system_allowed else ()
         self._assistant_first_allowed = self._keeps((*lead, *_TALK[1:]))
-        self._require(_TALK)
         first, *between = self._around((*lead, *_TALK), ask=False)
         self.system = "own" if self._system_allowed else "in the first message"
         self.marks = _marks(self._tokens, [first, *between, *self._around(_TALK, ask=True)])
@@ -222,11 +227,28 @@ class Renderer:
             # Templates refuse with jinja2.TemplateError and its kin, which the core does not import.
             if any(kind.__name__ == "TemplateError" for kind in type(refusal).__mro__):
                 raise TemplateRefused(f"The base model's chat template refuses a talk of two: {_line(refusal)}") from refusal
+            raise TemplateFailed(f"The base model's chat template fails on plain messages ({type(refusal).__name__}).") from refusal
+
+    def _choose_form(self) -> None:
+        """Plain contents if the template takes them, else parts. Raises TemplateRefused as for plain ones if it takes neither."""
+        try:
+            self._require(_TALK)
+        except TemplateRefused:
+            self._in_parts = True
+            self._pieces.clear()
+            try:
+                self._require(_TALK)
+            except TemplateRefused:
+                self._in_parts = False
+            else:
+                return
             raise
 
     def _keeps(self, roles: tuple[Role, ...]) -> bool:
         try:
             self._require(roles)
+        except TemplateFailed:
+            raise
         except ModelError:
             return False
         return True
@@ -237,7 +259,9 @@ class Renderer:
             raise ModelError("A prompt needs a turn.")
         found = self._pieces.get((ask, roles))
         if found is None:
-            turns = [{"role": role, "content": f"\ue000{i}\ue001"} for i, role in enumerate(roles)]
+            places = [f"\ue000{i}\ue001" for i in range(len(roles))]
+            contents = [[{"type": "text", "text": place}] if self._in_parts else place for place in places]
+            turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
             text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **SWITCHES))
             if _PLACE.findall(text) != [str(i) for i in range(len(roles))]:
                 raise TemplateRefused("The base model's chat template drops, repeats or moves turns.")

@@ -22,7 +22,7 @@ from text_tokenizer import (
 
 import twin.renderer
 from twin.errors import ModelError
-from twin.renderer import Renderer, TemplateRefused
+from twin.renderer import Renderer, TemplateFailed, TemplateRefused
 from twin.turns import Turn, system_turn
 
 SYSTEM = system_turn("Olga", "Ada")
@@ -97,7 +97,7 @@ def test_a_template_that_rewrites_history_is_refused():
 
 
 def test_a_template_that_fails_in_another_way_than_by_refusing_is_not_silently_done_without():
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(TemplateFailed, match="fails on plain messages"):
         Renderer(TextTokenizer("{{ 1 // 0 }}", "</s>"))
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "import": "Read a Telegram Desktop export into the store.",
     "collect": "Read what is new in the owner's private chats into the store.",
     "contacts": "List the private chats with counts, mode and consent, or set these.",
+    "model": "Say what the twin makes of a base model, without loading it.",
     "dataset": "Build the dataset from the chats with consent, and show it.",
     "train": "Train a candidate adapter on the newest dataset.",
     "evaluate": "Compare base, active and candidate on the holdout.",
