@@ -33,6 +33,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--world", default="chitchat", help="chitchat (real human chats), small, or a world file (default: %(default)s)")
     parser.add_argument("--owner", type=int, metavar="N", help="in chitchat, the N-th most active person is the owner (default: 1)")
+    parser.add_argument(
+        "--ended-at", type=int, metavar="SECONDS", help="unix time of the last message, in chitchat and small (default: an hour ago)"
+    )
     for door, what in (("page", "web page"), ("bot", "Bot API"), ("mtproto", "MTProto door")):
         parser.add_argument(f"--port-{door}", type=_port, default=0, metavar="PORT", help=f"of the {what} (default: a free one)")
     parser.add_argument("--token", type=_token, help=f"the bot's token, id:secret (default: {BOT_TOKEN})")
@@ -103,9 +106,9 @@ def fill(world: World, options: argparse.Namespace) -> Sample:
     began = time.monotonic()
     try:
         if options.world == "chitchat":
-            sample = load_chitchat(world, options.owner or 1, bot=False)
+            sample = load_chitchat(world, options.owner or 1, bot=False, ended_at=options.ended_at)
         elif options.world == "small":
-            sample = small_world(world)
+            sample = small_world(world, ended_at=options.ended_at)
         else:
             sample = load_world(world, Path(options.world))
     except (WorldFileError, ValueError) as error:

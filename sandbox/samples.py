@@ -57,12 +57,20 @@ def add_bot(world: World, *, bot_id: int = BOT_ID, token: str | None = None, nam
     return world.add_account(Account(bot_id, name, username=username, is_bot=True, token=token or f"{bot_id}:SANDBOX-not-a-secret"))
 
 
-def load_chitchat(world: World, owner_rank: int = 1, *, shift: bool = True, bot: bool = True, password: str | None = None) -> Sample:
+def load_chitchat(
+    world: World,
+    owner_rank: int = 1,
+    *,
+    shift: bool = True,
+    bot: bool = True,
+    password: str | None = None,
+    ended_at: int | None = None,
+) -> Sample:
     """The chats of the `owner_rank`-th most active person (1 = the one who wrote most) of the package chitchat-dataset.
 
     Every partner becomes one private chat with all their conversations, real times kept. `shift` moves all dates by one
-    constant, so that the last message is an hour old and every gap stays. Names, usernames and phone numbers are invented
-    and the same every time. Errors: ValueError for a rank that nobody has.
+    constant, so that the last message is of `ended_at` (unix seconds; None: an hour ago) and every gap stays. Names,
+    usernames and phone numbers are invented and the same every time. Errors: ValueError for a rank that nobody has.
     """
     # its Dataset() leaves the file open, so the file is read here
     dataset = json.loads((resources.files("chitchat_dataset") / "dataset.json").read_text(encoding="utf-8"))
@@ -86,7 +94,7 @@ def load_chitchat(world: World, owner_rank: int = 1, *, shift: bool = True, bot:
     ids = {owner: OWNER_ID} | {partner: OWNER_ID + 1 + i for i, partner in enumerate(partners)}
     for place, account_id in enumerate(ids.values()):
         world.add_account(invented_account(place, account_id, password=password if account_id == OWNER_ID else None))
-    moved = int(world.clock()) - LAST_MESSAGE_AGE_SECONDS - lines[-1][0] if shift and lines else 0
+    moved = _ended(world, ended_at) - lines[-1][0] if shift and lines else 0
     for date, _, sender, partner, text in lines:
         receiver = partner if sender == owner else owner
         world.send(ids[sender], ids[receiver], text, date=date + moved, silent=True)
@@ -94,20 +102,24 @@ def load_chitchat(world: World, owner_rank: int = 1, *, shift: bool = True, bot:
     return Sample(OWNER_ID, tuple(ids[p] for p in partners), len(lines), made.id if made else None, made.token if made else None)
 
 
+def _ended(world: World, ended_at: int | None) -> int:
+    return int(world.clock()) - LAST_MESSAGE_AGE_SECONDS if ended_at is None else ended_at
+
+
 def _unix(timestamp: str) -> int:
     return int(datetime.fromisoformat(timestamp).timestamp())
 
 
-def small_world(world: World) -> Sample:
+def small_world(world: World, *, ended_at: int | None = None) -> Sample:
     """Three contacts, a bot, a group, a channel; bursts, a reply hours later, an edited, a media, a forwarded and a service
-    message. The same every time except for the dates, which end an hour ago.
+    message. The same every time except for the dates, which end at `ended_at` (unix seconds; None: an hour ago).
     """
     owner, ada, ben, cleo = (world.add_account(invented_account(i, OWNER_ID + i)) for i in range(4))
     bot = add_bot(world)
     group = world.add_group(Group(500_001, "Weekend walkers", "group", {owner.id, ada.id, ben.id}))
     channel = world.add_group(Group(500_002, "Local weather", "channel", {owner.id, ada.id}))
     hour = 3600
-    start = int(world.clock()) - 50 * hour
+    start = _ended(world, ended_at) - 49 * hour
     question = _say(world, ada, owner, "hey, are you coming on saturday?", start)
     _say(world, ada, owner, "we leave at nine", start + 4)
     _say(world, owner, ada, "sure", start + 60)

@@ -15,7 +15,7 @@ import pytest
 from cli_scene import start_twin, twin
 from worlds import save_small_talk
 
-from twin.cli.demo.setting import prepare_folder
+from twin.cli.demo.setting import MARK, ended_at, prepare_folder
 from twin.cli.demo.steps import Steps
 from twin.cli.terminal import Screen
 from twin.errors import InputError
@@ -111,6 +111,17 @@ def test_a_folder_of_somebodys_own_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         prepare_folder(tmp_path, owner=1, world="chitchat", fresh=True)
     assert (tmp_path / "letters").read_text() == "mine"
+
+
+def test_a_second_demo_has_the_same_messages_at_the_same_times_and_a_fresh_one_new_ones(tmp_path: Path) -> None:
+    mark = tmp_path / "demo" / MARK
+    folder = prepare_folder(tmp_path / "demo", owner=1, world="chitchat", fresh=False)
+    assert time.time() - 3700 < ended_at(folder) <= time.time() - 3600
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"ended_at": 1_700_000_000}))
+    prepare_folder(folder, owner=1, world="chitchat", fresh=False)
+    assert ended_at(folder) == 1_700_000_000
+    prepare_folder(folder, owner=1, world="chitchat", fresh=True)
+    assert ended_at(folder) > 1_700_000_000
 
 
 def test_another_owners_demo_is_not_mixed_in_unless_started_anew(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ def test_without_shift_the_real_times_stay_and_gaps_are_the_same() -> None:
     assert {time.gmtime(m.date).tm_year for m in real.messages.values()} <= {2018, 2019}
     apart = {m.date - r.date for r, m in zip(real.messages.values(), moved.messages.values(), strict=True)}
     assert len(apart) == 1
+
+
+@pytest.mark.parametrize("load", [load_chitchat, small_world])
+def test_a_world_that_ends_at_a_given_time_is_the_same_whenever_it_is_loaded(load: Callable[..., object]) -> None:
+    today, tomorrow = World(clock=lambda: 1_800_000_000.0), World(clock=lambda: 1_800_086_400.5)
+    for world in (today, tomorrow):
+        load(world, ended_at=1_700_000_000)
+    assert max(m.date for m in today.messages.values()) == 1_700_000_000
+    assert list(today.messages.values()) == list(tomorrow.messages.values())
 
 
 def test_names_usernames_and_phones_are_distinct_and_the_same_every_time() -> None:

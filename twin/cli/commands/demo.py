@@ -20,7 +20,7 @@ from twin.cli.commands.evaluate import figures_table
 from twin.cli.demo import sandbox as sandboxes
 from twin.cli.demo import story
 from twin.cli.demo.own_chats import OwnChats
-from twin.cli.demo.setting import isolate, prepare_folder, settings_for
+from twin.cli.demo.setting import ended_at, isolate, prepare_folder, settings_for
 from twin.cli.demo.steps import Steps
 from twin.cli.folder import training, transact, utc_now
 from twin.cli.guard import guarded
@@ -107,7 +107,7 @@ class Demo:
         """Everything up to a bot that answers."""
         screen, steps = self.screen, self.steps
         with steps.step("sandbox"):
-            self.sandbox = sandboxes.start(owner, world=world, folder=self.folder, port=port)
+            self.sandbox = sandboxes.start(owner, world=world, folder=self.folder, port=port, ended_at=ended_at(self.folder))
             self.watched.append((self.sandbox.child, "The sandbox"))
         with steps.step("collect") as progress:
             self._sign_in()

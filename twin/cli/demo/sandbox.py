@@ -64,13 +64,14 @@ class Sandbox:
         return response.json()
 
 
-def start(owner: int, *, world: str, folder: Path, port: int) -> Sandbox:
-    """Start it and wait until its doors are open."""
+def start(owner: int, *, world: str, folder: Path, port: int, ended_at: int | None = None) -> Sandbox:
+    """Start it and wait until its doors are open. `ended_at`: unix time of the last message, where the world does not fix it."""
     ready_file = folder / "sandbox.json"
     ready_file.unlink(missing_ok=True)
     log = folder / "logs" / "sandbox.log"
     rank = ["--owner", owner] if world == "chitchat" else []
-    command = children.python("sandbox", "--world", world, *rank, "--port-page", port, "--ready-file", ready_file, "--with-parent")
+    end = [] if ended_at is None else ["--ended-at", ended_at]
+    command = children.python("sandbox", "--world", world, *rank, *end, "--port-page", port, "--ready-file", ready_file, "--with-parent")
     child = children.start(command, log=log)
     try:
         found = children.wait_until_ready(child, ready_file, seconds=READY_SECONDS, name="The sandbox", log=log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -24,17 +25,20 @@ def cache_path() -> Path:
 
 
 def prepare_folder(data: Path | None, *, owner: int, world: str, fresh: bool) -> Path:
-    """The demo's folder. What is sealed in it stays; the store goes, because a new sandbox is a new Telegram.
+    """The demo's folder. What is sealed in it stays; the store goes, because a new sandbox is a new Telegram. That one has the same
+    messages at the same times (`ended_at`), so that what was learned from them is found again.
 
     Raises InputError for a folder that is not a demo's, or another owner's.
     """
     folder = (data or cache_path() / f"demo-{world if world in ('chitchat', 'small') else 'world'}-{owner}").resolve()
     mark = folder / MARK
     about = {"owner": owner, "world": world}
+    kept: dict[str, object] = {}
     if folder.exists() and any(folder.iterdir()):
         if not mark.exists():
             raise InputError(f"{folder} is not empty and no earlier demo's.", mend="Name another folder with --data.")
-        if not fresh and json.loads(mark.read_text(encoding="utf-8")) != about:
+        kept = {} if fresh else json.loads(mark.read_text(encoding="utf-8"))
+        if kept and {name: kept.get(name) for name in about} != about:
             raise InputError(
                 f"{folder} holds the demo of another owner.", mend="Start anew with --fresh, or name another folder with --data."
             )
@@ -44,9 +48,14 @@ def prepare_folder(data: Path | None, *, owner: int, world: str, fresh: bool) ->
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leftover in (*folder.glob("twin.sqlite*"), *folder.glob("*/telegram.session"), folder / "telegram.session"):
         leftover.unlink(missing_ok=True)
-    mark.write_text(json.dumps(about), encoding="utf-8")
+    mark.write_text(json.dumps({"ended_at": int(time.time()) - 3600, **kept, **about}), encoding="utf-8")
     log_to(folder)
     return folder
+
+
+def ended_at(folder: Path) -> int:
+    """Unix time of the last message in this folder's Telegram."""
+    return int(json.loads((folder / MARK).read_text(encoding="utf-8"))["ended_at"])
 
 
 def isolate(folder: Path) -> None:
