@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import cast
 
 import structlog
@@ -16,10 +17,11 @@ from bot.mode_menu import DEFAULT, ModeTap
 from bot.telegram import quietly
 from twin import modes, replies
 from twin.modes import MODES
-from twin.store import dialogs
+from twin.store import dialogs, messages
 from twin.store.dialogs import Dialog, Mode
 
 log = structlog.get_logger()
+NEVER = datetime.min.replace(tzinfo=UTC)
 USAGE = (
     "Write /mode for a list, or /mode @name auto; off, shadow, approve and default do as well. "
     "An id does as well as a name; /mode default approve is for everyone else."
@@ -97,8 +99,11 @@ async def _set_default(twin: Twin, mode: Mode) -> None:
 
 
 async def _contacts(twin: Twin) -> list[Dialog]:
+    """Who wrote last comes first, then those who never wrote, by name."""
     async with twin.store.connect() as connection:
-        return [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
+        known = [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
+        wrote = await messages.last_written(connection)
+    return sorted(known, key=lambda d: wrote.get(d.dialog_id, NEVER), reverse=True)
 
 
 def _find(contacts: list[Dialog], wanted: str) -> list[Dialog]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from auto_rows import answered, drafted, wrote
-from bot_scene import ADA, BEN, Scene, data_of, labels, opened, until
+from bot_scene import ADA, BEN, EVE, Scene, data_of, labels, opened, until
 
 from bot import mode_menu
 from bot.context import utc_now
@@ -38,6 +38,15 @@ async def test_each_mode_is_set_by_a_line(tmp_path: Path, mode: str) -> None:
         scene.says(f"/mode @ada {mode}")
         await scene.hear(f"Ada Lovelace: {mode}.")
         assert await _modes(scene) == {ADA: mode}
+
+
+async def test_who_wrote_last_comes_first(tmp_path: Path) -> None:
+    async with opened(tmp_path, default_mode="off") as scene:
+        for sender in (BEN, ADA, EVE):
+            scene.writes("hello", sender=sender, date=int(scene.world.clock()) + sender)
+            await scene.idle()
+        scene.says("/mode")
+        assert labels(await scene.hear("How contacts are answered"))[:3] == ["Eve · off", "Ben · off", "Ada Lovelace · off"]
 
 
 async def test_each_mode_is_set_by_its_button_and_shown_with_its_figures(tmp_path: Path) -> None:

@@ -201,6 +201,13 @@ async def newest_id(connection: AsyncConnection, channel: str, dialog_id: int) -
     return (row and row[0]) or 0
 
 
+async def last_written(connection: AsyncConnection) -> dict[int, datetime]:
+    """dialog id -> when the contact last wrote, over all channels."""
+    theirs = messages.c.out.is_(False), messages.c.kind != "service", messages.c.deleted_at.is_(None)
+    query = select(messages.c.dialog_id, func.max(messages.c.sent_at)).where(*theirs).group_by(messages.c.dialog_id)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
 async def by_dialog(connection: AsyncConnection, dialog_ids: Sequence[int]) -> AsyncIterator[tuple[int, list[Message]]]:
     """Whole dialogs, one at a time."""
     for dialog_id in dialog_ids:
