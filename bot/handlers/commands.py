@@ -8,6 +8,7 @@ import structlog
 from aiogram import Bot, F, Router
 from aiogram.filters import Command, CommandObject, CommandStart
 from aiogram.types import BotCommand, BotCommandScopeChat, Message
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import reports
 from bot.buttons import silence_keyboard
@@ -27,6 +28,7 @@ from twin.store import adapters, connections, dialogs, drafts, facts, overview, 
 from twin.turns import split_bubbles
 
 log = structlog.get_logger()
+LAST_APPROVAL = "last approval"
 STOPPED = {
     "stopped": "Retraining is stopped.",
     "asked": "A run of another program is going on. I asked it to end; it does so within seconds.",
@@ -48,23 +50,40 @@ async def on_privacy(message: Message) -> None:
     await message.answer(PRIVACY)
 
 
-async def on_approve(message: Message, command: CommandObject, twin: Twin) -> None:
+async def on_approve(message: Message, command: CommandObject, twin: Twin, update_id: int) -> None:
     wanted = (command.args or "").strip()
     if wanted and not wanted.isdecimal():
         await message.answer("Write /approve for the newest draft, or /approve 12 for draft 12.")
         return
     async with twin.store.begin() as connection:
-        waiting = await drafts.pending(connection)
-        newest = next((draft for draft in waiting if split_bubbles(draft.text)), waiting[0] if waiting else None)
-        draft_id = int(wanted) if wanted else newest.id if newest else 0
-        verdict = await decisions.send(connection, draft_id, utc_now()) if draft_id else Verdict("unknown")
+        draft_id, verdict = await _approve_once(connection, int(wanted or 0), message.message_id, update_id)
         dialog = await dialogs.get(connection, verdict.draft.dialog_id) if verdict.draft else None
     log.info("draft.approved", draft_id=draft_id, outcome=verdict.what)
     twin.bells.ring()
     if verdict.what == "done" and verdict.draft:
         await message.answer(f"Draft {verdict.draft.id} is on its way to {(dialog and dialog.name) or 'them'}.")
     else:
-        await message.answer(refusal(verdict) if wanted or newest else "No draft is waiting.")
+        await message.answer(refusal(verdict) if draft_id else "No draft is waiting.")
+
+
+async def _approve_once(connection: AsyncConnection, wanted: int, message_id: int, update_id: int) -> tuple[int, Verdict]:
+    """The draft that is meant, 0 if there is none, and what became of it. The update is repeated if its answer does not get through;
+    what it did then was noted with what it approved, and is only told again: by then the newest draft may be another person's."""
+    done = await facts.get(connection, LAST_APPROVAL)
+    if done and done["update_id"] == update_id:
+        draft = await drafts.get(connection, done["draft_id"])
+        return done["draft_id"], Verdict(done["what"], draft)
+    draft_id = wanted or await _newest_seen(connection, message_id)
+    verdict = await decisions.send(connection, draft_id, utc_now()) if draft_id else Verdict("unknown")
+    await facts.put(connection, LAST_APPROVAL, {"update_id": update_id, "draft_id": draft_id, "what": verdict.what})
+    return draft_id, verdict
+
+
+async def _newest_seen(connection: AsyncConnection, message_id: int) -> int:
+    """The newest draft whose card stood in the owner's chat above this message, if possible one with words; 0 if there is none."""
+    seen = [draft for draft in await drafts.pending(connection) if draft.card_message_id and draft.card_message_id < message_id]
+    newest = next((draft for draft in seen if split_bubbles(draft.text)), seen[0] if seen else None)
+    return newest.id if newest else 0
 
 
 async def on_status(message: Message, twin: Twin) -> None:

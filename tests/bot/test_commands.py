@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from bot_scene import ADA, BEN, BOT, OWNER, Scene, data_of, labels, opened, until
+from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter, TelegramServerError
+from aiogram.methods import GetMe
+from aiogram.types import Message
+from bot_scene import ADA, BEN, BOT, EVE, OWNER, Scene, data_of, labels, opened, until
 
 from bot.words import OWNER_COMMANDS
 from sandbox.world import Account
@@ -15,6 +19,65 @@ async def test_the_menu_is_the_owners_alone(tmp_path: Path) -> None:
     async with opened(tmp_path) as scene:
         assert dict(scene.world.commands_for(BOT, OWNER)) == OWNER_COMMANDS
         assert [name for name, _ in scene.world.commands_for(BOT, ADA)] == ["privacy"]
+
+
+GET_ME = GetMe()
+REFUSALS = [
+    TelegramServerError(GET_ME, "Bad Gateway"),
+    TelegramBadRequest(GET_ME, "Bad Request"),
+    TelegramRetryAfter(GET_ME, "Too Many Requests", retry_after=0),
+    TelegramNetworkError(GET_ME, "gone"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: type(refusal).__name__)
+@pytest.mark.parametrize("command", ["/approve", "/approve 2"])
+async def test_one_approve_approves_one_draft_although_its_answer_does_not_get_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Exception, command: str
+) -> None:
+    """Only this answer is refused, twice, which a fault of the sandbox cannot tell from the bubble that goes at the same time."""
+    answer, refused = Message.answer, iter([refusal, refusal])
+
+    async def answering(message: Message, text: str, **more: Any) -> Any:
+        if error := next(refused, None):
+            raise error
+        return await answer(message, text, **more)
+
+    monkeypatch.setattr(Message, "answer", answering)
+    async with opened(tmp_path) as scene:
+        for sender, text in ((ADA, "first"), (BEN, "second")):
+            scene.writes(text, sender=sender)
+            await scene.card(text)
+        await scene.idle()
+        scene.says(command)
+        await scene.hear("Draft 2 is on its way to Ben.")
+        await until(lambda: scene.seen_by(BEN) == ["answer 2"])
+        await scene.idle()
+        assert next(refused, None) is None
+        assert scene.seen_by(ADA) == []
+        assert [row["draft_id"] for row in await scene.rows("decisions")] == [2]
+
+
+async def test_approve_means_a_card_that_stood_above_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("first", sender=ADA)
+        seen = await scene.card("first")
+        scene.writes("second", sender=EVE)
+        await scene.card("second")
+        owner = {"id": OWNER, "is_bot": False, "first_name": "Olga"}
+        late = {
+            "message_id": seen.ids[BOT],
+            "date": 1_700_000_000,
+            "chat": {"id": OWNER, "type": "private", "first_name": "Olga"},
+            "from": owner,
+        }
+        entities = [{"type": "bot_command", "offset": 0, "length": 8}]
+        scene.api.push_update(BOT, "message", {**late, "text": "/approve", "entities": entities})
+        await scene.hear("No draft is waiting.")
+        scene.api.push_update(BOT, "message", {**late, "message_id": seen.ids[BOT] + 1, "text": "/approve", "entities": entities})
+        await scene.hear("Draft 1 is on its way to Ada Lovelace.")
+        await scene.idle()
+        assert scene.seen_by(EVE) == []
 
 
 async def test_approve_sends_the_newest_or_the_one_named(tmp_path: Path) -> None:
