@@ -4,8 +4,10 @@
     folders/<digest>.json    {"files": {path: {"sha256", "bytes"}}}, written after its files: what it names is whole
     documents/<name>.json    small results and notes, each written in one step
 
-What comes back is compared with its sums and appears under its name whole or not at all. The content is private chats: one
-URL belongs to one twin, and `sweep` removes what the twin does not use any more.
+What comes back is compared with its sums and appears under its name whole or not at all. Whoever can write there, a GPU host say,
+may have written anything: a listing is read by `_listing` alone, which takes checksums, sizes and names inside the folder and nothing
+else, and nothing is removed through a link. The content is private chats: one URL belongs to one twin, and `sweep` removes what the
+twin does not use any more.
 """
 
 from __future__ import annotations
@@ -13,18 +15,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from twin.errors import SettingsError, StoreError
 from twin.progress import Progress, silent
 
 MEND = "Check TWIN_TRAINER__STORAGE, and that this host may read and write there."
+FOREIGN = "Empty it: somebody else writes there."
+DIGEST = re.compile(r"[0-9a-f]{64}")
+LARGEST_LISTING = 16 * 2**20  # bytes; a model of many shards has some kilobytes
 Listing = dict[str, dict[str, Any]]
 
 
@@ -69,8 +75,8 @@ class Storage:
             self._write(self._path("folders", f"{digest}.json"), _json(listing))
         return digest
 
-    def pull(self, digest: str, target: Path, progress: Progress = silent) -> Path:
-        """Fetch into the new folder `target`; nothing is done if that is there."""
+    def pull(self, digest: object, target: Path, progress: Progress = silent) -> Path:
+        """Fetch into the new folder `target`; nothing is done if that is there. `digest` may be anything that came from elsewhere."""
         if target.exists():
             return target
         building = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -80,7 +86,7 @@ class Storage:
             listing = self._listing(digest)
             total, done = sum(row["bytes"] for row in listing.values()), 0
             for name, row in listing.items():
-                self._get(row["sha256"], building / name)
+                self._get(row, building / name)
                 done += row["bytes"]
                 progress(done, total, f"fetching {target.name}")
             try:
@@ -100,7 +106,22 @@ class Storage:
         """The document of this name, None if there is none."""
         with self._reaching():
             content = self._cat(self._path("documents", f"{name}.json"))
-        return None if content is None else json.loads(content)
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError as exc:
+            raise Damaged(f"A document in the storage {self.url} is no JSON.", mend=FOREIGN) from exc
+
+    def _folder_of(self, name: str) -> str | None:
+        """The digest of the folder that the name stands for."""
+        kept = self.read(name)
+        if kept is None:
+            return None
+        return self._digest(kept.get("folder") if isinstance(kept, dict) else None)
+
+    def _digest(self, given: object) -> str:
+        if not isinstance(given, str) or not DIGEST.fullmatch(given):
+            raise Damaged(f"The storage {self.url} names something by what is no checksum.", mend=FOREIGN)
+        return given
 
     def remove(self, name: str) -> None:
         with self._reaching():
@@ -108,23 +129,28 @@ class Storage:
 
     def keep(self, name: str, folder: Path) -> None:
         """Let the name stand for the folder as it is now; what it stood for before is removed."""
-        before = self.read(name)
+        try:
+            before = self._folder_of(name)
+        except Damaged:
+            before = None  # it is written over
         now = self.push(folder)
         self.write(name, {"folder": now})
-        if before is not None and before["folder"] != now:
-            self._drop(before["folder"], self._listing(now))
+        if before is not None and before != now:
+            self._drop(before, self._listing(now))
 
     def recall(self, name: str, target: Path) -> Path | None:
         """What the name stands for, in the new folder `target`; None if it stands for nothing."""
-        kept = self.read(name)
-        return None if kept is None else self.pull(kept["folder"], target)
+        kept = self._folder_of(name)
+        return None if kept is None else self.pull(kept, target)
 
     def forget(self, name: str) -> None:
         """Remove the name and what it stands for."""
-        kept = self.read(name)
-        self.remove(name)
+        try:
+            kept = self._folder_of(name)
+        finally:
+            self.remove(name)
         if kept is not None:
-            self._drop(kept["folder"], {})
+            self._drop(kept, {})
 
     def _drop(self, digest: str, others: Listing) -> None:
         kept = {row["sha256"] for row in others.values()}
@@ -143,12 +169,14 @@ class Storage:
         listings = {digest: self._listing(digest) for digest in folders}
         kept = set()
         for name in names:
-            if known := self.read(name):
-                try:
-                    listings[known["folder"]] = self._listing(known["folder"])
-                except Damaged:
+            try:
+                known = self._folder_of(name)
+                if known is None:
                     continue
-                kept.add(self._path("documents", f"{name}.json"))
+                listings[known] = self._listing(known)
+            except Damaged:
+                continue
+            kept.add(self._path("documents", f"{name}.json"))
         for digest, listing in listings.items():
             kept |= {self._path("folders", f"{digest}.json"), *(self._path("files", row["sha256"]) for row in listing.values())}
         with self._reaching():
@@ -205,27 +233,35 @@ class Storage:
             return None
 
     def _rm(self, path: str) -> None:
+        if self._is_folder:
+            kind = Path(self._root, Path(path).relative_to(self._root).parts[0])
+            if kind.is_symlink() or Path(path).parent.resolve() != Path(self._root).resolve() / Path(path).parent.relative_to(self._root):
+                raise StoreError(f"A link in the storage {self.url} leads out of it.", mend=FOREIGN)
         try:
             self._fs.rm_file(path)
         except FileNotFoundError:
             return
 
-    def _listing(self, digest: str) -> Listing:
+    def _listing(self, digest: object) -> Listing:
+        path = self._path("folders", f"{self._digest(digest)}.json")
         with self._reaching():
-            content = self._cat(self._path("folders", f"{digest}.json"))
+            size = self._size(path)
+            content = self._cat(path) if size is not None and size <= LARGEST_LISTING else None
         if content is None or hashlib.sha256(content).hexdigest() != digest:
-            raise Damaged(f"{digest[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
-        listing: Listing = json.loads(content)
-        for name in listing:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise StoreError(f"The storage {self.url} names a file outside its folder.", mend="Empty it: somebody else writes there.")
+            raise Damaged(f"{str(digest)[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
+        listing = _as_listing(content)
+        if listing is None:
+            raise StoreError(f"The storage {self.url} has a listing that is none: names, checksums and sizes are expected.", mend=FOREIGN)
+        if not all(map(_is_inside, listing)):
+            raise StoreError(f"The storage {self.url} names a file outside its folder.", mend=FOREIGN)
         return listing
 
-    def _get(self, expected: str, target: Path) -> None:
+    def _get(self, row: dict[str, Any], target: Path) -> None:
+        expected = row["sha256"]
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         source = self._path("files", expected)
         with self._reaching():
-            is_there = self._size(source) is not None
+            is_there = self._size(source) == row["bytes"]
             if is_there:
                 self._fs.get_file(source, str(target))
         if not is_there or sum_of(target) != expected:
@@ -242,6 +278,28 @@ class Storage:
             yield
         except foreign as exc:
             raise StoreError(f"The storage {self.url} cannot be used ({type(exc).__name__}).", mend=MEND) from exc
+
+
+def _as_listing(content: bytes) -> Listing | None:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    rows = found.values() if isinstance(found, dict) else [None]
+    return found if all(map(_is_row, rows)) else None
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, dict) or row.keys() != {"sha256", "bytes"}:
+        return False
+    checksum, size = row["sha256"], row["bytes"]
+    return isinstance(checksum, str) and bool(DIGEST.fullmatch(checksum)) and type(size) is int and size >= 0
+
+
+def _is_inside(name: str) -> bool:
+    """Whether it names a file below the folder that it is joined to, on any system."""
+    parts = name.split("/")
+    return not any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts)
 
 
 def sum_of(path: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +103,101 @@ from trainer.storage import Storage
 print("ready", flush=True)
 Storage(sys.argv[1]).push(Path(sys.argv[2]))
 """
+
+
+SUM = "0" * 64
+FORGED = [
+    {"../evil": {"sha256": SUM, "bytes": 1}},
+    {"/evil": {"sha256": SUM, "bytes": 1}},
+    {"a/../../evil": {"sha256": SUM, "bytes": 1}},
+    {"a\\..\\evil": {"sha256": SUM, "bytes": 1}},
+    {"C:evil": {"sha256": SUM, "bytes": 1}},
+    {"": {"sha256": SUM, "bytes": 1}},
+    {"a//b": {"sha256": SUM, "bytes": 1}},
+    {"a": {"sha256": "../../precious", "bytes": 1}},
+    {"a": {"sha256": "/precious", "bytes": 1}},
+    {"a": {"sha256": SUM.upper().replace("0", "A"), "bytes": 1}},
+    {"a": {"sha256": SUM + "\n", "bytes": 1}},
+    {"a": {"sha256": 7, "bytes": 1}},
+    {"a": {"sha256": SUM, "bytes": -1}},
+    {"a": {"sha256": SUM, "bytes": "1"}},
+    {"a": {"sha256": SUM, "bytes": True}},
+    {"a": {"sha256": SUM}},
+    {"a": {"sha256": SUM, "bytes": 1, "link": "/"}},
+    {"a": None},
+    ["a"],
+    "a",
+    None,
+]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=json.dumps)
+def test_a_listing_that_somebody_else_wrote_reads_writes_and_removes_nothing_outside(tmp_path: Path, adapter: Path, forged: object) -> None:
+    """A GPU host can write there what it likes, with a checksum that is right."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    storage = Storage((tmp_path / "storage").as_uri())
+    storage.keep("checkpoint", adapter)
+    content = json.dumps(forged).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "storage" / "folders" / f"{digest}.json").write_bytes(content)
+    storage.write("checkpoint", {"folder": digest})
+    with pytest.raises(StoreError):
+        storage.pull(digest, tmp_path / "fetched")
+    with pytest.raises(StoreError):
+        storage.recall("checkpoint", tmp_path / "recalled")
+    storage.forget("checkpoint")
+    storage.write("checkpoint", {"folder": digest})
+    storage.keep("checkpoint", adapter)
+    assert storage.recall("checkpoint", tmp_path / "again")
+    assert precious.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "again", "precious", "storage"]
+
+
+@pytest.mark.parametrize("folder", ["../../precious", "/precious", 7, None, ["x"], "0" * 63, {"a": 1}], ids=str)
+def test_a_name_that_stands_for_no_checksum_is_damaged_and_written_over(tmp_path: Path, adapter: Path, folder: object) -> None:
+    storage = Storage((tmp_path / "storage").as_uri())
+    for document in ({"folder": folder}, {}, [folder]):
+        storage.write("checkpoint", document)
+        with pytest.raises(Damaged, match="no checksum"):
+            storage.recall("checkpoint", tmp_path / "fetched")
+        with pytest.raises(Damaged):
+            storage.pull(folder, tmp_path / "fetched")
+        storage.keep("checkpoint", adapter)
+        assert storage.recall("checkpoint", tmp_path / "fetched")
+        shutil.rmtree(tmp_path / "fetched")
+        storage.sweep(names=["checkpoint"])
+
+
+def test_a_document_that_is_no_json_is_damaged(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "storage").as_uri())
+    storage.write("checkpoint", 1)
+    (tmp_path / "storage" / "documents" / "checkpoint.json").write_bytes(b"\xff{")
+    with pytest.raises(Damaged, match="no JSON"):
+        storage.read("checkpoint")
+
+
+@pytest.mark.parametrize("kind", ["files", "folders", "documents"])
+def test_nothing_is_removed_through_a_link(tmp_path: Path, adapter: Path, kind: str) -> None:
+    storage = Storage((tmp_path / "storage").as_uri())
+    storage.keep("checkpoint", adapter)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "precious").write_text("mine")
+    shutil.rmtree(tmp_path / "storage" / kind)
+    (tmp_path / "storage" / kind).symlink_to(tmp_path / "home")
+    with pytest.raises(StoreError, match="leads out"):
+        storage.sweep()
+    assert (tmp_path / "home" / "precious").read_text() == "mine"
+
+
+def test_a_file_of_another_size_than_was_said_is_not_fetched(tmp_path: Path, adapter: Path) -> None:
+    storage = Storage((tmp_path / "storage").as_uri())
+    digest = storage.push(adapter)
+    listing = json.loads((tmp_path / "storage" / "folders" / f"{digest}.json").read_text())
+    big = tmp_path / "storage" / "files" / listing["weights"]["sha256"]
+    big.write_bytes(big.read_bytes() + b"x")
+    with pytest.raises(Damaged):
+        storage.pull(digest, tmp_path / "fetched")
 
 
 def test_a_killed_upload_is_never_read_as_whole(tmp_path: Path) -> None:

@@ -90,6 +90,6 @@ def fetch(settings: Settings, storage: Storage, job: str, order: dict[str, Any],
         mend = "Every host must reach the same TWIN_TRAINER__STORAGE; `twin doctor` tries it."
         raise TwinError(f"`{job}` is done, but its result is not in {storage.url}.", mend=mend)
     if target := _made(settings, job, order):
-        result = str(storage.pull(result["digest"], target, progress))
+        result = str(storage.pull(result.get("digest") if isinstance(result, dict) else None, target, progress))
     storage.remove(result_name(job_id))
     return result
