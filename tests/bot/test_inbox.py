@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bot_scene import ADA, BOT, OWNER, Scene, opened, until
@@ -77,6 +78,30 @@ async def test_a_poisonous_update_is_set_aside_and_told_once_without_its_words(t
     failed = [entry for entry in logs if entry["event"] == "update.failed"]
     assert [entry["attempt"] for entry in failed] == [1, 2, 3]
     assert "poison" not in str(logs)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"text": "half \ud83d"},
+        {"text": "half \ude00 a character"},
+        {"text": "x", "from": {"id": ADA, "is_bot": False, "first_name": "A\ud83d"}},
+        {"text": "x", "chat": {"id": ADA, "type": "private", "first_name": "A\udfff"}} | FORWARDED,
+        {"caption": "\ud83d", "photo": [{"file_id": "1", "file_unique_id": "1", "width": 1, "height": 1}]},
+    ],
+    ids=["text", "low", "sender", "chat", "caption"],
+)
+async def test_half_a_character_is_set_aside_and_the_next_ones_are_read(tmp_path: Path, broken: dict[str, Any]) -> None:
+    async with opened(tmp_path) as scene:
+        scene.api.push_update(BOT, "message", _message(1, "x") | broken)
+        scene.writes("hello")
+        await scene.card("hello")
+        await scene.idle()
+        assert all(row["done_at"] for row in await scene.rows("inbox"))
+        await scene.stop()
+        await scene.start()
+        scene.writes("and again")
+        await scene.card("and again")
 
 
 async def test_an_update_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:

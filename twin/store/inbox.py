@@ -48,9 +48,19 @@ async def keep(connection: AsyncConnection, updates: Iterable[Mapping[str, Any]]
     """Keep updates; one that is there already (delivered twice) changes nothing. Returns how many were new."""
     kept_at, new = microseconds(at), 0
     for one in updates:
-        payload = json.dumps(one, ensure_ascii=False, separators=(",", ":"))
-        new += run_at_once(connection, KEEP, (one["update_id"], payload, kept_at)).rowcount
+        new += run_at_once(connection, KEEP, (one["update_id"], _payload(one), kept_at)).rowcount
     return new
+
+
+def _payload(update: Mapping[str, Any]) -> str:
+    """Its JSON. Half a character (a lone surrogate, which JSON can name) is kept as JSON names it: no store takes it as text, and an
+    update that could not be kept would be asked for again for ever."""
+    payload = json.dumps(update, ensure_ascii=False, separators=(",", ":"))
+    try:
+        payload.encode()
+    except UnicodeEncodeError:
+        return json.dumps(update, separators=(",", ":"))
+    return payload
 
 
 async def first(connection: AsyncConnection) -> Received | None:
