@@ -31,9 +31,9 @@ from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs, messages
 from twin.store.dialogs import Dialog
+from twin.turns import TELEGRAM_ACCOUNTS
 
 LOOK_SECONDS = 1.0  # how old the word that a dialog is not excluded may be when its history is asked for
-TELEGRAM_ACCOUNTS = frozenset({777000, 333000, 489000, 1271266957})  # service notifications, codes, replies
 
 Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused"]
 

@@ -37,6 +37,7 @@ MEDIA_KEYS = {
     "file": "document",
 }
 LARGEST_ID = 2**63 - 1
+SHIFT = 2**32
 
 
 class Unreadable(Exception):
@@ -56,8 +57,18 @@ class Exported:
     has_local_time: bool
 
 
+def is_old(raw: Any) -> bool:
+    """Whether it is of an export of 2019 or 2020, which writes accounts as bare numbers, some of them as 2**32 and the id."""
+    return isinstance(raw, dict) and _is_id(raw.get("from_id", raw.get("actor_id")))
+
+
+def unshifted(account_id: int) -> int:
+    """An account's id in an old export: ids had 32 bits then."""
+    return account_id % SHIFT
+
+
 def sender_id(raw: Any) -> int | None:
-    """The account that wrote it, None where the export does not say. Raises Unreadable."""
+    """The account that wrote it, None where the export does not say or a channel did. Raises Unreadable."""
     if not isinstance(raw, dict):
         raise Unreadable("", "an object")
     given = raw.get("from_id", raw.get("actor_id"))
@@ -66,7 +77,9 @@ def sender_id(raw: Any) -> int | None:
     if isinstance(given, str) and (match := re.fullmatch(r"user([0-9]{1,18})", given)):
         return int(match[1])
     if _is_id(given):
-        return int(given)
+        return unshifted(int(given))
+    if raw.get("type") == "service" and isinstance(given, str) and re.fullmatch(r"(?:channel|chat)[0-9]{1,18}", given):
+        return None
     raise Unreadable("from_id", 'an account, such as "user123"')
 
 
@@ -86,14 +99,14 @@ def to_exported(raw: Any, dialog_id: int, *, sender: int | None) -> Exported | N
         raise Unreadable("from_id", 'an account, such as "user123"')
     sent_at, has_local_time = _sent_at(raw)
     media = "service" if kind == "service" else media_kind(raw)
-    text = "" if kind == "service" else cleaned(_text(raw) or _own_words(raw, media))
+    text = "" if kind == "service" else _text(raw) or _own_words(raw, media)
     message = Message(
         channel="account",
         dialog_id=dialog_id,
         message_id=raw["id"],
         out=sender is not None and sender != dialog_id,
         sent_at=sent_at,
-        text=text,
+        text=cleaned(text),
         kind=media,
         # `reply_to_peer_id` is there if what it answers is in another chat
         reply_to_id=raw.get("reply_to_message_id") if _is_id(raw.get("reply_to_message_id")) and "reply_to_peer_id" not in raw else None,
@@ -101,6 +114,8 @@ def to_exported(raw: Any, dialog_id: int, *, sender: int | None) -> Exported | N
         via_bot="via_bot" in raw,
         source="imported",
     )
+    if any("\udc80" <= character <= "\udcff" for character in text):
+        raise Unreadable("text", "UTF-8")
     return Exported(message, has_local_time)
 
 
@@ -139,7 +154,9 @@ def _sent_at(raw: dict[str, Any]) -> tuple[datetime, bool]:
 
 def _text(raw: dict[str, Any]) -> str:
     """The words without their formatting: `text`, or `text_entities` where that is all there is."""
-    given = raw.get("text", raw.get("text_entities", ""))
+    given = raw.get("text")
+    if given is None:
+        given = raw.get("text_entities") or ""
     if isinstance(given, str):
         return given
     if not isinstance(given, list):

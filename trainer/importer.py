@@ -8,6 +8,7 @@ No file that the export names is ever opened.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,19 +18,27 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from trainer.export_messages import Exported, Unreadable, cleaned, sender_id, to_exported
+from trainer.export_messages import SHIFT, Exported, Unreadable, cleaned, is_old, sender_id, to_exported, unshifted
 from trainer.import_report import EXPORT_MEND, Fault, ImportReport, find_export
 from trainer.json_stream import JsonFault, JsonReader
 from twin.errors import InputError
 from twin.progress import Progress, silent
-from twin.store import dialogs, messages
+from twin.store import dialogs, facts, messages
+from twin.turns import TELEGRAM_ACCOUNTS
 
+ACCOUNT = "account"  # whose chats the store has: of one account, or the contact's words of one become the owner's of another
 BATCH = 1000  # messages a transaction
 AGAIN_MEND = "Export once more, or copy the file again; importing twice does no harm."
 # Where a message or a chat begins. Quotes inside a text are escaped, so a text cannot look like these.
-NEXT_MESSAGE = re.compile(r'\{\s*"id"\s*:\s*-?\d+\s*,\s*"type"\s*:\s*"(?:message|service|unsupported)"')
-NEXT_CHAT = re.compile(r'\{\s*"name"\s*:\s*(?:null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"\w+"\s*,\s*"id"\s*:|"left_chats"\s*:')
+# The second way of each is that of a tool which has sorted the keys.
+NEXT_MESSAGE = re.compile(r'\{\s*(?:"id"\s*:\s*-?\d+\s*,\s*"type"\s*:\s*"(?:message|service|unsupported)"|"(?:actor|action|date)"\s*:\s*")')
+NEXT_CHAT = re.compile(
+    r'\{\s*"name"\s*:\s*(?:null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"\w+"\s*,\s*"id"\s*:|"left_chats"\s*:'
+    r'|\{\s*"id"\s*:\s*-?\d+\s*,\s*"messages"\s*:'
+)
 NOTHING = re.compile(r"(?!)")
+# What closes a chat whose keys are sorted: its name and type come behind its messages.
+CHATS_END = re.compile(r'"name"\s*:\s*(null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"(\w+)"\s*\}')
 
 
 async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None = None, progress: Progress = silent) -> ImportReport:
@@ -38,12 +47,17 @@ async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None 
     Raises InputError, naming the place and what was expected, if nothing could be read or the export is not the owner's.
     """
     file = find_export(path)
+    _require_text(file)
     size = file.stat().st_size
     try:
+        async with store.connect() as connection:
+            owner_id = owner_id if owner_id is not None else await facts.get(connection, ACCOUNT)
         with JsonReader(file) as reader:
             run = _Run(store, file, reader, owner_id, progress, size)
             try:
                 await run.root()
+                if reader.peek():
+                    run.broken_off = f"{file} goes on at byte {reader.offset:,} with a second document, which is not read."
             except JsonFault as fault:
                 run.broken_off = _sentence(file, fault, run.place)
                 if not run.read:
@@ -52,6 +66,26 @@ async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None 
         raise InputError(f"{file} cannot be read: {exc.strerror}.") from exc
     progress(size, size, f"{sum(run.read.values()):,} messages")
     return run.report()
+
+
+MAGIC = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+LOOKED_AT = 2**20  # bytes of the beginning
+MOST_BROKEN = 8  # sequences there that are no UTF-8: so many may be damage, more are another encoding
+
+
+def _require_text(file: Path) -> None:
+    """Raises InputError for what is no UTF-8: an archive, another encoding. Single damaged bytes cost their message alone."""
+    with file.open("rb") as opened:
+        head = opened.read(LOOKED_AT)
+    what = next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+    if what is None and head[:2].count(0) == 1:
+        what = "UTF-16"
+    if what is None:
+        broken = head.decode("utf-8", "surrogateescape").encode("utf-8", "replace").count(b"?") - head.count(b"?")
+        what = "not UTF-8: a program has saved it in another encoding" if broken > MOST_BROKEN else None
+    if what:
+        mend = "Unpack it." if "archive" in what else "Take the file as Telegram Desktop wrote it; opened and saved again it is another."
+        raise InputError(f"{file} is {what}; expected the text of a result.json in UTF-8.", mend=mend)
 
 
 def _sentence(file: Path, fault: JsonFault, place: str) -> str:
@@ -87,7 +121,7 @@ class _Run:
             notes.append(f"{self.local_times:,} times have no time zone (an old export): they were read as this machine's local time.")
         return ImportReport(
             self.file,
-            self.owner_id if self.owner_id is not None else next((sender for sender, _ in self.senders.most_common(1)), None),
+            self._owner(),
             sum(self.read.values()),
             self.new,
             dict(self.read),
@@ -97,6 +131,10 @@ class _Run:
             tuple(notes),
             self.broken_off,
         )
+
+    def _owner(self) -> int | None:
+        """Whose export it is, as far as that is known: who is not the contact."""
+        return self.owner_id if self.owner_id is not None else next(iter(self.senders), None)
 
     def fault(self, reason: str, place: str) -> None:
         known = self.faults.get(reason)
@@ -138,6 +176,10 @@ class _Run:
         """A private chat has two sides: who is not the contact must be the owner. Raises InputError or Unreadable."""
         if self.owner_id is None:
             self.senders[sender] += 1
+            if len(self.senders) > 1:
+                self.is_foreign = True
+                what = f"{self.file} has more than two senders in a chat of two: {place} is neither the contact nor who wrote before."
+                raise InputError(what, mend="Set TWIN_OWNER__ID to the account that the export is of, and import it again.")
         elif sender == self.owner_id:
             self.is_confirmed = True
         elif self.is_confirmed:
@@ -186,11 +228,17 @@ class _Run:
         if "type" in header and "id" in header:
             return header
         with JsonReader(self.file, start) as ahead:
-            for key in ahead.members():
-                if key in ("name", "type", "id"):
-                    header[key] = ahead.value()
-                else:
-                    ahead.skip()
+            try:
+                for key in ahead.members():
+                    if key in ("name", "type", "id"):
+                        header[key] = ahead.value()
+                    else:
+                        ahead.skip()
+            except JsonFault:  # a broken message, which is left out when the messages are read
+                end = ahead.go_to(CHATS_END, NEXT_CHAT)
+                if not end:
+                    raise
+                header |= {"name": json.loads(end[1]), "type": end[2]}
         return header
 
     async def _messages(self, header: Mapping[str, Any], place: str) -> None:
@@ -199,6 +247,9 @@ class _Run:
             self._leave_out(kind, place)
         elif not isinstance(dialog_id, int) or isinstance(dialog_id, bool) or not 0 < dialog_id < 2**63:
             self.fault("chat without a usable id", place.removesuffix("messages") + "id")
+            self.reader.skip()
+        elif dialog_id in TELEGRAM_ACCOUNTS:
+            self.skipped_dialogs["Telegram"] += 1
             self.reader.skip()
         elif await self._is_excluded(dialog_id):
             self.skipped_dialogs["excluded"] += 1
@@ -235,6 +286,8 @@ class _Run:
                         raise
                     self.fault("broken JSON", f"{self.place}, byte {fault.offset:,}")
                 else:
+                    if dialog_id >= SHIFT and is_old(raw):
+                        dialog_id = unshifted(dialog_id)
                     if found := self._message(raw, dialog_id, self.place):
                         batch.append(found)
                     if len(batch) >= BATCH:
@@ -268,6 +321,8 @@ class _Run:
                 await dialogs.save(connection, dialog_id, name=name, username=known.username if known else None)
             if known is None or not known.excluded:
                 self.new += await messages.save(connection, rows, replaces="imported")
+                if (owner := self._owner()) is not None:
+                    await facts.put(connection, ACCOUNT, owner)
         self.read[dialog_id] += len(rows)
         self.local_times += sum(found.has_local_time for found in batch)
         self.progress(self.reader.offset, self.size, f"{sum(self.read.values()):,} messages")

@@ -165,8 +165,8 @@ class JsonReader:
             self.value()
         self._is_between = True
 
-    def go_to(self, wanted: re.Pattern[str], before: re.Pattern[str]) -> bool:
-        """Go on to the next match of `wanted`, as an element that `value` can read. False, anywhere behind, if there is none
+    def go_to(self, wanted: re.Pattern[str], before: re.Pattern[str]) -> re.Match[str] | None:
+        """Go on to the next match of `wanted`, as an element that `value` can read. None, anywhere behind, if there is none
         or `before` matches first."""
         # An element that failed where it starts is not what comes next; a fault further on may stand right before it.
         start = self._at + (self._dropped + self._at == self._element)
@@ -175,9 +175,9 @@ class JsonReader:
             if found and not (stop and stop.start() < found.start()):
                 self._at = found.start()
                 self._is_between = False
-                return True
+                return found
             if stop or self._ended:
-                return False
+                return None
             self._at = start = max(start, len(self._text) - LONGEST_MATCH)  # a match may go on behind the view
             self._fill(LONGEST_MATCH + WINDOW)
             start = self._at

@@ -16,6 +16,9 @@ from twin.masking import mask
 Role = Literal["system", "user", "assistant"]  # chat-template roles: user = the contact, assistant = the owner
 
 
+TELEGRAM_ACCOUNTS = frozenset({777000, 333000, 489000, 1271266957})  # Telegram's own: sign-in codes, notifications, replies
+
+
 class Message(NamedTuple):
     """One Telegram message of a private chat as stored. `out` claims that the owner's side sent it.
 

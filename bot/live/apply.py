@@ -13,7 +13,7 @@ from bot.live.people import Person
 from twin import account
 from twin.settings import Settings
 from twin.store import dialogs
-from twin.turns import Message
+from twin.turns import TELEGRAM_ACCOUNTS, Message
 
 MADE_KEPT = 1000
 
@@ -66,7 +66,7 @@ async def apply(
 ) -> int:
     """Returns how many of the messages are the owner's own. Raises StillSending before it has said anything final."""
     left_out = await dialogs.excluded(connection)
-    people = {dialog_id: who for dialog_id, who in people.items() if dialog_id not in left_out}
+    people = {dialog_id: who for dialog_id, who in people.items() if dialog_id not in left_out | TELEGRAM_ACCOUNTS}
     new = [message for message in news.messages if message.dialog_id in people]
     twins = {message.message_id for message in new if message.out and await _is_twins(connection, message, sends, settings, now)}
     by_hand = 0

@@ -179,7 +179,8 @@ async def _texts_are(scene: Scene, texts: list[str]) -> bool:
     return [row["text"] for row in await scene.rows("messages")] == texts
 
 
-async def test_the_owner_typing_the_twins_very_words_is_still_the_owner(tmp_path: Path) -> None:
+async def test_the_owner_typing_the_twins_very_words_is_still_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.drafter.cleaned", str)  # of a draft the twin lets no two same bubbles through; the owner's edit may have them
     async with opened(tmp_path, bubble_seconds=600) as scene:
         card = await _card(scene, "ok\nok")
         scene.tap(card, "Send")

@@ -249,14 +249,111 @@ async def test_a_bare_path_after_document_id_is_mended(store, tmp_path):
         assert [r.text for r in rows] == ["🎉 yes", "line 2"]
 
 
-async def test_bytes_that_are_no_text_become_replacement_characters(store, tmp_path):
-    content = dumped(chat(ADA, [message(1, text="a@b"), message(2, text="c@d")])).encode()
+async def test_a_message_with_bytes_that_are_no_text_is_left_out_and_told(store, tmp_path):
+    content = dumped(chat(ADA, [message(1, text="a@b"), message(2, text="c@d"), message(3)])).encode()
     report, rows = await imported(store, tmp_path, content.replace(b"a@b", b"a\xff\xfeb").replace(b"c@d", b"c\\ud83dd"))
+    assert {reason: fault.count for reason, fault in report.faults.items()} == {"text is not UTF-8": 1}
+    assert [r.text for r in rows] == ["c\ufffdd", "line 3"]
+
+
+RUSSIAN = dumped(chat(ADA, [message(i, text="привет, как дела") for i in range(1, 5)]))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (RUSSIAN.encode("cp1251"), "is not UTF-8"),
+        (RUSSIAN.encode("koi8-r"), "is not UTF-8"),
+        (RUSSIAN.encode("utf-16"), "is UTF-16"),
+        (RUSSIAN.encode("utf-16-le"), "is UTF-16"),
+        (RUSSIAN.encode("utf-16-be"), "is UTF-16"),
+        (b"PK\x03\x04" + bytes(100), "is a ZIP archive"),
+        (b"\x1f\x8b" + bytes(100), "is a gzip archive"),
+    ],
+)
+async def test_another_encoding_is_refused_and_nothing_is_read(store, tmp_path, content, words):
+    with pytest.raises(InputError, match=words):
+        await imported(store, tmp_path, content)
+    assert await in_store(store) == []
+
+
+@pytest.mark.parametrize("more", ["{}", RUSSIAN, "\n[1]", "x"])
+async def test_a_second_document_is_told(store, tmp_path, more):
+    report, rows = await imported(store, tmp_path, dumped(chat(ADA)) + more)
+    assert not report.complete
+    assert "a second document, which is not read" in report.broken_off
+    assert len(rows) == 6
+
+
+async def test_a_text_of_null_is_in_the_entities(store, tmp_path):
+    nothing = message(1) | {"text": None, "text_entities": [{"type": "plain", "text": "it is "}, {"type": "bold", "text": "here"}]}
+    _, (row,) = await imported(store, tmp_path, account(chat(ADA, [nothing])))
+    assert row.text == "it is here"
+
+
+async def test_sorted_keys_and_a_broken_message_cost_that_message(store, tmp_path):
+    def ordered(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
+
+    talks = [
+        chat(ADA, [message(i) for i in range(1, 6)]),
+        chat(BEN, [message(i, BEN if i % 2 else OWNER) for i in range(1, 4)], name="Ben"),
+    ]
+    broken = ordered(account(*talks)).replace('"text": "line 3"', '"text": line 3', 1)
+    report, rows = await imported(store, tmp_path, broken)
+    assert report.faults["broken JSON"].count == 1
+    assert {(r.dialog_id, r.message_id) for r in rows} == {(ADA, i) for i in (1, 2, 4, 5)} | {(BEN, i) for i in (1, 2, 3)}
+
+
+async def test_telegrams_own_chat_with_its_codes_is_left_out(store, tmp_path):
+    report, rows = await imported(store, tmp_path, account(chat(777000, [message(1, 777000, text="Login code: 12345")]), chat(ADA)))
+    assert report.skipped_dialogs == {"Telegram": 1}
+    assert {r.dialog_id for r in rows} == {ADA}
+
+
+async def test_a_service_message_by_a_channel_is_nobodys(store, tmp_path):
+    service = {"id": 1, "type": "service", "date_unixtime": str(START), "actor_id": "channel77", "action": "pin_message"}
+    report, rows = await imported(store, tmp_path, account(chat(ADA, [service, message(2)])))
     assert report.complete
-    assert [r.text for r in rows] == ["a\ufffd\ufffdb", "c\ufffdd"]
+    assert [r.kind for r in rows] == ["service", "text"]
 
 
 # --- whose export it is -----------------------------------------------------------------------------------------------
+
+
+SHIFT = 2**32
+
+
+@pytest.mark.parametrize(("of_chat", "of_sender"), [(SHIFT, 0), (SHIFT, SHIFT), (0, 0), (0, SHIFT)])
+async def test_old_exports_write_ids_as_2_to_the_32_and_more(store, tmp_path, of_chat, of_sender):
+    talks = [message(i, from_id=(OWNER if i % 2 == 0 else ADA) + of_sender) for i in range(1, 7)]
+    report, rows = await imported(store, tmp_path, chat(ADA + of_chat, talks))
+    assert report.complete
+    assert report.owner_id == OWNER
+    assert [(r.dialog_id, r.out) for r in rows] == [(ADA, i % 2 == 0) for i in range(1, 7)]
+
+
+async def test_an_account_of_today_may_have_a_longer_id(store, tmp_path):
+    long = SHIFT + 77
+    _, rows = await imported(store, tmp_path, chat(long, [message(1, long), message(2, OWNER)]))
+    assert [(r.dialog_id, r.out) for r in rows] == [(long, False), (long, True)]
+
+
+async def test_a_store_is_of_one_account(store, tmp_path):
+    """The contact's words of one account would become the owner's of the other."""
+    await imported(store, tmp_path, chat(ADA))
+    before = await in_store(store)
+    other = 999_000_999
+    for second in (chat(ADA, [message(1, other, text="x"), message(2, text="y")]), chat(BEN, [message(1, BEN), message(2, other)])):
+        with pytest.raises(InputError, match=f"is the export of account {other}"):
+            await imported(store, tmp_path, second)
+        assert await in_store(store) == before
+
+
+async def test_a_chat_of_two_has_two_senders(store, tmp_path):
+    with pytest.raises(InputError, match="more than two senders"):
+        await imported(store, tmp_path, chat(ADA, [message(1), message(2, OWNER), message(3, 4711)]))
+    assert await in_store(store) == []
 
 
 async def test_the_given_owner_must_be_the_accounts(store, tmp_path):
@@ -363,7 +460,7 @@ async def test_a_truncated_file_keeps_what_was_there(store, tmp_path):
         ("[]", "not a Telegram Desktop export"),
         ("{}", 'expected "chats" or "messages"'),
         ('{"about": "x"}', 'expected "chats" or "messages"'),
-        ("PK\x03\x04", "not a Telegram Desktop export"),
+        ("PK\x03\x04", "is a ZIP archive"),
         ('{"chats": 5}', r"byte 10, in chats: expected an object"),
         ('{"chats": {"list": {}}}', r"byte 19, in chats\.list: expected an array"),
         ('{"name": "x", "type": "personal_chat", "id": 5, "messages": 7}', "in messages: expected an array"),

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from twin.cli.guard import guarded
-from twin.cli.terminal import Debug, Json, Screen, table
+from twin.cli.terminal import Data, Debug, Json, Screen, table
 from twin.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -28,19 +28,21 @@ MEANING = {
 def model(
     name: Annotated[str, typer.Argument(metavar="PATH_OR_ID", help="A folder, a Hugging Face id, or smollm2-135m.")],
     revision: Annotated[str | None, typer.Option(help="Of a Hugging Face id.", show_default=False)] = None,
+    data: Data = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what the twin makes of a base model: its template, how thinking is handled, where a reply ends, what is trained.
+    """Say what the twin makes of a base model, without loading it.
 
-    A folder with tokenizer files and a configuration is enough; of a Hugging Face id nothing else is fetched. Between ⟦ and ⟧ stands
-    what training makes likelier. The exit code is 1 if the twin cannot use the model.
+    Its template, how thinking is handled, where a reply ends, what is trained. A folder with tokenizer files and a configuration
+    is enough; of a Hugging Face id nothing else is fetched. Between ⟦ and ⟧ stands what training makes likelier. The exit code is
+    1 if the twin cannot use the model.
     """
     from inference.examination import examine
 
     screen = Screen(as_json=as_json)
     with tempfile.TemporaryDirectory(prefix="twin-model-") as temporary:
-        folder = _folder(name, revision, Path(temporary), screen)
+        folder = _folder(name, revision, Path(temporary), data, screen)
         with screen.err.status("reading the tokenizer"):
             found = examine(folder)
     grid = table("", "")
@@ -66,7 +68,7 @@ def model(
         raise typer.Exit(1)
 
 
-def _folder(name: str, revision: str | None, temporary: Path, screen: Screen) -> Path:
+def _folder(name: str, revision: str | None, temporary: Path, data: Path | None, screen: Screen) -> Path:
     from trainer.base_model import SAMPLE, fetch_tokens, prepare_base_model
     from twin.settings import load_settings
 
@@ -77,5 +79,7 @@ def _folder(name: str, revision: str | None, temporary: Path, screen: Screen) ->
         raise InputError(f"{name} is no folder.", mend="Name a folder with tokenizer files, or a Hugging Face id such as Qwen/Qwen3-8B.")
     with screen.bar("Fetching the tokenizer") as progress:
         if name == SAMPLE:
-            return prepare_base_model(name, load_settings().models_path, progress=progress)
+            return prepare_base_model(
+                name, load_settings(data=data).models_path if data else load_settings().models_path, progress=progress
+            )
         return fetch_tokens(name, temporary, revision=revision, progress=progress)
