@@ -4,10 +4,11 @@
     folders/<digest>.json    {"files": {path: {"sha256", "bytes"}}}, written after its files: what it names is whole
     documents/<name>.json    small results and notes, each written in one step
 
-What comes back is compared with its sums and appears under its name whole or not at all. Whoever can write there, a GPU host say,
-may have written anything: a listing is read by `_listing` alone, which takes checksums, sizes and names inside the folder and nothing
-else, and nothing is removed through a link. The content is private chats: one URL belongs to one twin, and `sweep` removes what the
-twin does not use any more.
+What comes back is compared with its sums and appears under its name whole or not at all. The content is private chats: one
+URL belongs to one twin, and `sweep` removes what the twin does not use any more.
+
+Other hosts write there, so nothing of it is trusted: names, sums and sizes pass `checked_listing`, `checked_sum` and `_path` before
+anything is read, written or removed by them, and in a folder no link is followed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from twin.errors import SettingsError, StoreError
 from twin.progress import Progress, silent
 
 MEND = "Check TWIN_TRAINER__STORAGE, and that this host may read and write there."
-FOREIGN = "Empty it: somebody else writes there."
-DIGEST = re.compile(r"[0-9a-f]{64}")
-LARGEST_LISTING = 16 * 2**20  # bytes; a model of many shards has some kilobytes
+STRANGER = "Somebody else writes there: empty it, see who may write to it, and run it again."
+KINDS = ("folders", "documents", "files")
+SUM = re.compile(r"[0-9a-f]{64}")
+MOST_FILES, LONGEST_NAME, DEEPEST = 10_000, 200, 8  # of a folder; bytes of a part of a name; parts of a name
+LARGEST_DOCUMENT = 64 * 2**20  # bytes
 Listing = dict[str, dict[str, Any]]
 
 
@@ -75,8 +79,8 @@ class Storage:
             self._write(self._path("folders", f"{digest}.json"), _json(listing))
         return digest
 
-    def pull(self, digest: object, target: Path, progress: Progress = silent) -> Path:
-        """Fetch into the new folder `target`; nothing is done if that is there. `digest` may be anything that came from elsewhere."""
+    def pull(self, digest: str, target: Path, progress: Progress = silent) -> Path:
+        """Fetch into the new folder `target`; nothing is done if that is there."""
         if target.exists():
             return target
         building = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -85,8 +89,10 @@ class Storage:
         try:
             listing = self._listing(digest)
             total, done = sum(row["bytes"] for row in listing.values()), 0
+            if total > (free := shutil.disk_usage(building).free):
+                raise StoreError(f"{target.name} has {total:,} bytes, and {free:,} are free here.", mend=f"Make room in {target.parent}.")
             for name, row in listing.items():
-                self._get(row, building / name)
+                self._get(row["sha256"], row["bytes"], building / name)
                 done += row["bytes"]
                 progress(done, total, f"fetching {target.name}")
             try:
@@ -103,25 +109,17 @@ class Storage:
             self._write(self._path("documents", f"{name}.json"), json.dumps(document, ensure_ascii=False).encode())
 
     def read(self, name: str) -> Any:
-        """The document of this name, None if there is none."""
+        """The document of this name, None if there is none. Its content is whatever the other host wrote. Raises Damaged."""
         with self._reaching():
             content = self._cat(self._path("documents", f"{name}.json"))
-        try:
-            return None if content is None else json.loads(content)
-        except ValueError as exc:
-            raise Damaged(f"A document in the storage {self.url} is no JSON.", mend=FOREIGN) from exc
+        return None if content is None else self._parsed(content)
 
-    def _folder_of(self, name: str) -> str | None:
-        """The digest of the folder that the name stands for."""
-        kept = self.read(name)
-        if kept is None:
+    def _kept(self, name: str) -> str | None:
+        """The digest of the folder that the name stands for. Raises Damaged if the document says something else."""
+        document = self.read(name)
+        if document is None:
             return None
-        return self._digest(kept.get("folder") if isinstance(kept, dict) else None)
-
-    def _digest(self, given: object) -> str:
-        if not isinstance(given, str) or not DIGEST.fullmatch(given):
-            raise Damaged(f"The storage {self.url} names something by what is no checksum.", mend=FOREIGN)
-        return given
+        return checked_sum(document.get("folder") if isinstance(document, dict) else None)
 
     def remove(self, name: str) -> None:
         with self._reaching():
@@ -130,9 +128,9 @@ class Storage:
     def keep(self, name: str, folder: Path) -> None:
         """Let the name stand for the folder as it is now; what it stood for before is removed."""
         try:
-            before = self._folder_of(name)
+            before = self._kept(name)
         except Damaged:
-            before = None  # it is written over
+            before = None  # written anew
         now = self.push(folder)
         self.write(name, {"folder": now})
         if before is not None and before != now:
@@ -140,15 +138,16 @@ class Storage:
 
     def recall(self, name: str, target: Path) -> Path | None:
         """What the name stands for, in the new folder `target`; None if it stands for nothing."""
-        kept = self._folder_of(name)
+        kept = self._kept(name)
         return None if kept is None else self.pull(kept, target)
 
     def forget(self, name: str) -> None:
         """Remove the name and what it stands for."""
         try:
-            kept = self._folder_of(name)
-        finally:
-            self.remove(name)
+            kept = self._kept(name)
+        except Damaged:
+            kept = None
+        self.remove(name)
         if kept is not None:
             self._drop(kept, {})
 
@@ -170,20 +169,18 @@ class Storage:
         kept = set()
         for name in names:
             try:
-                known = self._folder_of(name)
-                if known is None:
-                    continue
-                listings[known] = self._listing(known)
+                if known := self._kept(name):
+                    listings[known] = self._listing(known)
+                    kept.add(self._path("documents", f"{name}.json"))
             except Damaged:
                 continue
-            kept.add(self._path("documents", f"{name}.json"))
         for digest, listing in listings.items():
             kept |= {self._path("folders", f"{digest}.json"), *(self._path("files", row["sha256"]) for row in listing.values())}
         with self._reaching():
-            for kind in ("folders", "documents", "files"):
-                for path in self._fs.find(self._path(kind)):
-                    if str(path) not in kept:
-                        self._rm(str(path))
+            for kind in KINDS:
+                for name in self._names(kind):
+                    if (path := self._path(kind, name)) not in kept:
+                        self._rm(path)
 
     def check(self) -> None:
         """Write, read and remove a document."""
@@ -195,12 +192,32 @@ class Storage:
 
     # --- single files -------------------------------------------------------------------------------------------------
 
-    def _path(self, *parts: str) -> str:
-        return "/".join((self._root, *parts))
+    def _path(self, kind: str, name: str) -> str:
+        """Every path that is read, written or removed is made here: one name in one folder of the storage, and that no link."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise Damaged(f"The storage {self.url} names something outside itself.", mend=STRANGER)
+        if self._is_folder and Path(self._root, kind).is_symlink():
+            raise StoreError(f"In the storage {self.url}, {kind} is a link to another place.", mend=STRANGER)
+        return f"{self._root}/{kind}/{name}"
+
+    def _names(self, kind: str) -> list[str]:
+        """Of the files there; a link is one, and what it leads to is not."""
+        top = self._path(kind, "x").removesuffix("/x")
+        if self._is_folder:
+            return [entry.name for entry in os.scandir(top) if not entry.is_dir(follow_symlinks=False)] if os.path.isdir(top) else []
+        try:
+            rows = self._fs.ls(top, detail=True)
+        except FileNotFoundError:
+            return []
+        return [name for row in rows if row["type"] == "file" and (name := PurePosixPath(row["name"]).name)]
 
     def _size(self, path: str) -> int | None:
+        """None if there is no such file; of something else than a plain file in a folder, too."""
         try:
-            return int(self._fs.info(path)["size"])
+            if not self._is_folder:
+                return int(self._fs.info(path)["size"])
+            found = os.lstat(path)
+            return found.st_size if stat.S_ISREG(found.st_mode) else None
         except FileNotFoundError:
             return None
 
@@ -218,7 +235,8 @@ class Storage:
             self._fs.pipe_file(target, content)
             return
         part = self._part(target)
-        part.write_bytes(content)
+        with part.open("xb") as file:
+            file.write(content)
         os.replace(part, target)
 
     def _part(self, target: str) -> Path:
@@ -227,42 +245,49 @@ class Storage:
         return Path(f"{target}.{secrets.token_hex(4)}.part")
 
     def _cat(self, path: str) -> bytes | None:
+        size = self._size(path)
+        if size is None:
+            return None
+        if size > LARGEST_DOCUMENT:
+            raise Damaged(f"The storage {self.url} has a document of {size:,} bytes; {LARGEST_DOCUMENT:,} is the most.", mend=STRANGER)
         try:
-            return bytes(self._fs.cat_file(path))
+            if not self._is_folder:
+                return bytes(self._fs.cat_file(path))
+            with _open_plain(path) as file:
+                return file.read(size)
         except FileNotFoundError:
             return None
 
     def _rm(self, path: str) -> None:
-        if self._is_folder:
-            kind = Path(self._root, Path(path).relative_to(self._root).parts[0])
-            if kind.is_symlink() or Path(path).parent.resolve() != Path(self._root).resolve() / Path(path).parent.relative_to(self._root):
-                raise StoreError(f"A link in the storage {self.url} leads out of it.", mend=FOREIGN)
         try:
             self._fs.rm_file(path)
         except FileNotFoundError:
             return
 
-    def _listing(self, digest: object) -> Listing:
-        path = self._path("folders", f"{self._digest(digest)}.json")
+    def _listing(self, digest: str) -> Listing:
         with self._reaching():
-            size = self._size(path)
-            content = self._cat(path) if size is not None and size <= LARGEST_LISTING else None
+            content = self._cat(self._path("folders", f"{checked_sum(digest)}.json"))
         if content is None or hashlib.sha256(content).hexdigest() != digest:
-            raise Damaged(f"{str(digest)[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
-        listing = _as_listing(content)
-        if listing is None:
-            raise StoreError(f"The storage {self.url} has a listing that is none: names, checksums and sizes are expected.", mend=FOREIGN)
-        if not all(map(_is_inside, listing)):
-            raise StoreError(f"The storage {self.url} names a file outside its folder.", mend=FOREIGN)
-        return listing
+            raise Damaged(f"{digest[:12]} is not in the storage {self.url}.", mend="Run it again: what is missing is sent anew.")
+        return checked_listing(self._parsed(content))
 
-    def _get(self, row: dict[str, Any], target: Path) -> None:
-        expected = row["sha256"]
+    def _parsed(self, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):  # `from None`: the error quotes the content
+            raise Damaged(f"A document in the storage {self.url} is no JSON.", mend="Run it again: it is written anew.") from None
+
+    def _get(self, expected: str, size: int, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         source = self._path("files", expected)
         with self._reaching():
-            is_there = self._size(source) == row["bytes"]
-            if is_there:
+            is_there = self._size(source) == size  # else it is not even fetched: it may be larger than the disk
+            if is_there and self._is_folder:
+                with _open_plain(source) as file, target.open("xb") as copy:
+                    left = size
+                    while left and (block := file.read(min(left, 2**20))):
+                        left -= copy.write(block)
+            elif is_there:
                 self._fs.get_file(source, str(target))
         if not is_there or sum_of(target) != expected:
             with self._reaching():
@@ -280,26 +305,42 @@ class Storage:
             raise StoreError(f"The storage {self.url} cannot be used ({type(exc).__name__}).", mend=MEND) from exc
 
 
-def _as_listing(content: bytes) -> Listing | None:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    rows = found.values() if isinstance(found, dict) else [None]
-    return found if all(map(_is_row, rows)) else None
+def checked_sum(value: object) -> str:
+    """A SHA-256 in hex, as it names files and folders here. Raises Damaged if it is anything else, such as a path."""
+    if not isinstance(value, str) or not SUM.fullmatch(value):
+        raise Damaged("The storage names a file by something that is no SHA-256 sum.", mend=STRANGER)
+    return value
 
 
-def _is_row(row: object) -> bool:
-    if not isinstance(row, dict) or row.keys() != {"sha256", "bytes"}:
-        return False
-    checksum, size = row["sha256"], row["bytes"]
-    return isinstance(checksum, str) and bool(DIGEST.fullmatch(checksum)) and type(size) is int and size >= 0
+def checked_listing(document: object) -> Listing:
+    """{path: {"sha256", "bytes"}} with paths that stay inside one folder. Raises Damaged if it is anything else."""
+    if not isinstance(document, dict) or len(document) > MOST_FILES:
+        raise Damaged(f"The storage lists something that is no folder of at most {MOST_FILES:,} files.", mend=STRANGER)
+    listing: Listing = {}
+    for name, row in document.items():
+        size = row.get("bytes") if isinstance(row, dict) else None
+        if type(size) is not int or size < 0:
+            raise Damaged("The storage lists a file without its size in bytes.", mend=STRANGER)
+        if not _stays_inside(name) or any(str(above) in document for above in PurePosixPath(name).parents):
+            raise Damaged("The storage names a file outside its folder, or by no plain name.", mend=STRANGER)
+        listing[name] = {"sha256": checked_sum(row.get("sha256")), "bytes": size}
+    return listing
 
 
-def _is_inside(name: str) -> bool:
-    """Whether it names a file below the folder that it is joined to, on any system."""
+def _stays_inside(name: str) -> bool:
     parts = name.split("/")
-    return not any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts)
+    if len(parts) > DEEPEST or not name.isprintable() or "\\" in name:
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode()) <= LONGEST_NAME for part in parts)
+
+
+def _open_plain(path: str) -> BinaryIO:
+    """A plain file to read. A link is not followed, and a pipe not waited for: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def sum_of(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -85,7 +84,6 @@ def test_a_damaged_file_is_refused_and_sent_anew(tmp_path: Path, adapter: Path) 
 
 
 def test_a_listing_that_leads_outside_is_refused(tmp_path: Path, adapter: Path) -> None:
-    import hashlib
 
     storage = Storage((tmp_path / "storage").as_uri())
     storage.push(adapter)
@@ -96,34 +94,25 @@ def test_a_listing_that_leads_outside_is_refused(tmp_path: Path, adapter: Path) 
         storage.pull(digest, tmp_path / "got")
 
 
-PUSHING = """
-import sys
-from pathlib import Path
-from trainer.storage import Storage
-print("ready", flush=True)
-Storage(sys.argv[1]).push(Path(sys.argv[2]))
-"""
-
-
-SUM = "0" * 64
+NO_SUM = "0" * 64
 FORGED = [
-    {"../evil": {"sha256": SUM, "bytes": 1}},
-    {"/evil": {"sha256": SUM, "bytes": 1}},
-    {"a/../../evil": {"sha256": SUM, "bytes": 1}},
-    {"a\\..\\evil": {"sha256": SUM, "bytes": 1}},
-    {"C:evil": {"sha256": SUM, "bytes": 1}},
-    {"": {"sha256": SUM, "bytes": 1}},
-    {"a//b": {"sha256": SUM, "bytes": 1}},
+    {"../evil": {"sha256": NO_SUM, "bytes": 1}},
+    {"/evil": {"sha256": NO_SUM, "bytes": 1}},
+    {"a/../../evil": {"sha256": NO_SUM, "bytes": 1}},
+    {"a\\..\\evil": {"sha256": NO_SUM, "bytes": 1}},
+    {"C:evil": {"sha256": NO_SUM, "bytes": 1}},
+    {"": {"sha256": NO_SUM, "bytes": 1}},
+    {"a//b": {"sha256": NO_SUM, "bytes": 1}},
     {"a": {"sha256": "../../precious", "bytes": 1}},
     {"a": {"sha256": "/precious", "bytes": 1}},
-    {"a": {"sha256": SUM.upper().replace("0", "A"), "bytes": 1}},
-    {"a": {"sha256": SUM + "\n", "bytes": 1}},
+    {"a": {"sha256": NO_SUM.upper().replace("0", "A"), "bytes": 1}},
+    {"a": {"sha256": NO_SUM + "\n", "bytes": 1}},
     {"a": {"sha256": 7, "bytes": 1}},
-    {"a": {"sha256": SUM, "bytes": -1}},
-    {"a": {"sha256": SUM, "bytes": "1"}},
-    {"a": {"sha256": SUM, "bytes": True}},
-    {"a": {"sha256": SUM}},
-    {"a": {"sha256": SUM, "bytes": 1, "link": "/"}},
+    {"a": {"sha256": NO_SUM, "bytes": -1}},
+    {"a": {"sha256": NO_SUM, "bytes": "1"}},
+    {"a": {"sha256": NO_SUM, "bytes": True}},
+    {"a": {"sha256": NO_SUM}},
+    {"a": {"sha256": NO_SUM, "bytes": 1, "link": "/"}},
     {"a": None},
     ["a"],
     "a",
@@ -154,50 +143,13 @@ def test_a_listing_that_somebody_else_wrote_reads_writes_and_removes_nothing_out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "again", "precious", "storage"]
 
 
-@pytest.mark.parametrize("folder", ["../../precious", "/precious", 7, None, ["x"], "0" * 63, {"a": 1}], ids=str)
-def test_a_name_that_stands_for_no_checksum_is_damaged_and_written_over(tmp_path: Path, adapter: Path, folder: object) -> None:
-    storage = Storage((tmp_path / "storage").as_uri())
-    for document in ({"folder": folder}, {}, [folder]):
-        storage.write("checkpoint", document)
-        with pytest.raises(Damaged, match="no checksum"):
-            storage.recall("checkpoint", tmp_path / "fetched")
-        with pytest.raises(Damaged):
-            storage.pull(folder, tmp_path / "fetched")
-        storage.keep("checkpoint", adapter)
-        assert storage.recall("checkpoint", tmp_path / "fetched")
-        shutil.rmtree(tmp_path / "fetched")
-        storage.sweep(names=["checkpoint"])
-
-
-def test_a_document_that_is_no_json_is_damaged(tmp_path: Path) -> None:
-    storage = Storage((tmp_path / "storage").as_uri())
-    storage.write("checkpoint", 1)
-    (tmp_path / "storage" / "documents" / "checkpoint.json").write_bytes(b"\xff{")
-    with pytest.raises(Damaged, match="no JSON"):
-        storage.read("checkpoint")
-
-
-@pytest.mark.parametrize("kind", ["files", "folders", "documents"])
-def test_nothing_is_removed_through_a_link(tmp_path: Path, adapter: Path, kind: str) -> None:
-    storage = Storage((tmp_path / "storage").as_uri())
-    storage.keep("checkpoint", adapter)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "precious").write_text("mine")
-    shutil.rmtree(tmp_path / "storage" / kind)
-    (tmp_path / "storage" / kind).symlink_to(tmp_path / "home")
-    with pytest.raises(StoreError, match="leads out"):
-        storage.sweep()
-    assert (tmp_path / "home" / "precious").read_text() == "mine"
-
-
-def test_a_file_of_another_size_than_was_said_is_not_fetched(tmp_path: Path, adapter: Path) -> None:
-    storage = Storage((tmp_path / "storage").as_uri())
-    digest = storage.push(adapter)
-    listing = json.loads((tmp_path / "storage" / "folders" / f"{digest}.json").read_text())
-    big = tmp_path / "storage" / "files" / listing["weights"]["sha256"]
-    big.write_bytes(big.read_bytes() + b"x")
-    with pytest.raises(Damaged):
-        storage.pull(digest, tmp_path / "fetched")
+PUSHING = """
+import sys
+from pathlib import Path
+from trainer.storage import Storage
+print("ready", flush=True)
+Storage(sys.argv[1]).push(Path(sys.argv[2]))
+"""
 
 
 def test_a_killed_upload_is_never_read_as_whole(tmp_path: Path) -> None:
@@ -303,3 +255,130 @@ def test_a_storage_that_cannot_be_used_says_so(tmp_path: Path, adapter: Path) ->
         storage.push(adapter)
     with pytest.raises(StoreError, match="cannot be used"):
         storage.check()
+
+
+# --- other hosts write there: nothing of it is trusted ----------------------------------------------------------------
+
+
+def forged(root: Path, listing: object) -> str:
+    """Put a listing into the storage as somebody who may write there can; returns its digest, which is right."""
+    content = listing if isinstance(listing, bytes) else json.dumps(listing).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    (root / "folders").mkdir(parents=True, exist_ok=True)
+    (root / "folders" / f"{digest}.json").write_bytes(content)
+    return digest
+
+
+OK = {"sha256": "0" * 64, "bytes": 1}
+FORGED = {
+    "a relative path for a sum": {"a": OK | {"sha256": "../../precious"}},
+    "an absolute path for a sum": {"a": OK | {"sha256": "/PRECIOUS"}},
+    "a sum in capitals": {"a": OK | {"sha256": "A" * 64}},
+    "a sum with a line's end": {"a": OK | {"sha256": "0" * 64 + "\n"}},
+    "no sum": {"a": {"bytes": 1}},
+    "a sum that is a list": {"a": OK | {"sha256": ["0" * 64]}},
+    "a size below nothing": {"a": OK | {"bytes": -1}},
+    "a size that is text": {"a": OK | {"bytes": "1"}},
+    "a size that is no number": {"a": OK | {"bytes": True}},
+    "more bytes than any disk has": {"a": OK | {"bytes": 2**62}},
+    "an absolute name": {"/PRECIOUS": OK},
+    "a name that climbs": {"a/../../precious": OK},
+    "an empty name": {"": OK},
+    "the folder itself": {".": OK},
+    "an empty part": {"a//b": OK},
+    "a null in a name": {"a\0b": OK},
+    "an escape in a name": {"a\x1b[2J": OK},
+    "a backslash": {"..\\a": OK},
+    "a name too long": {"a" * 300: OK},
+    "a file that is a folder too": {"a": OK, "a/b": OK},
+    "a list": [OK],
+    "a row that is a path": {"a": "../../precious"},
+    "no JSON": b"\xff{",
+    "nested without end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_listing_is_refused_in_words_and_removes_nothing(case: str, tmp_path: Path, adapter: Path) -> None:
+    root, precious = tmp_path / "storage", tmp_path / "precious"
+    precious.write_bytes(b"kept")
+    storage = Storage(root.as_uri())
+    storage.push(adapter)
+    listing = FORGED[case]
+    if isinstance(listing, dict):
+        listing = json.loads(json.dumps(listing).replace("/PRECIOUS", str(precious)))
+    digest = forged(root, listing)
+    with pytest.raises(StoreError):
+        storage.pull(digest, tmp_path / "got")
+    storage.write("checkpoint", {"folder": digest})
+    storage.forget("checkpoint")
+    storage.write("checkpoint", {"folder": digest})
+    storage.keep("checkpoint", adapter)
+    storage.write("checkpoint", {"folder": digest})
+    storage.sweep(names=["checkpoint"])
+    assert precious.read_bytes() == b"kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "precious", "storage"]
+
+
+@pytest.mark.parametrize("document", [{"folder": "../../precious"}, {"folder": None}, {}, [], 5, {"folder": {"a": 1}}])
+def test_a_name_that_stands_for_no_folder_is_replaced(document: object, tmp_path: Path, adapter: Path) -> None:
+    storage = Storage((tmp_path / "storage").as_uri())
+    storage.write("checkpoint", document)
+    with pytest.raises(Damaged):
+        storage.recall("checkpoint", tmp_path / "got")
+    storage.sweep(names=["checkpoint"])
+    storage.write("checkpoint", document)
+    storage.keep("checkpoint", adapter)
+    assert content_of(storage.recall("checkpoint", tmp_path / "got") or tmp_path) == content_of(adapter)
+
+
+@pytest.mark.parametrize("name", ["../precious", "/precious", "..", "", "a/b"])
+def test_no_name_leads_out_of_the_storage(name: str, url: str) -> None:
+    for call in (Storage(url).read, Storage(url).remove, Storage(url).forget):
+        with pytest.raises(StoreError):
+            call(f"{name}/../..")
+    with pytest.raises(StoreError):
+        Storage(url).pull(name, Path("nowhere"))
+
+
+@pytest.mark.parametrize("kind", ["files", "folders", "documents"])
+def test_a_part_of_the_storage_that_is_a_link_is_not_followed(kind: str, tmp_path: Path, adapter: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "precious").write_bytes(b"kept")
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / kind).symlink_to(home)
+    storage = Storage((tmp_path / "storage").as_uri())
+    for call in (storage.sweep, lambda: storage.keep("checkpoint", adapter)):
+        with pytest.raises(StoreError, match="link"):
+            call()
+    assert [path.name for path in home.iterdir()] == ["precious"]
+
+
+def test_links_and_pipes_among_the_files_are_neither_read_nor_followed(tmp_path: Path, adapter: Path) -> None:
+    root, home = tmp_path / "storage", tmp_path / "home"
+    home.mkdir()
+    (home / "precious").write_bytes((adapter / "weights").read_bytes())  # even with the right content
+    storage = Storage(root.as_uri())
+    digest = storage.push(adapter)
+    weights = root / "files" / hashlib.sha256((adapter / "weights").read_bytes()).hexdigest()
+    weights.unlink()
+    weights.symlink_to(home / "precious")
+    (root / "files" / "linked").symlink_to(home)
+    with pytest.raises(Damaged):
+        storage.pull(digest, tmp_path / "got")
+    os.mkfifo(weights)
+    with pytest.raises(Damaged):
+        storage.pull(digest, tmp_path / "got")
+    storage.sweep()
+    assert (home / "precious").read_bytes() == (adapter / "weights").read_bytes()
+    assert not list((root / "files").iterdir())
+
+
+def test_a_file_of_another_size_than_listed_is_not_fetched(tmp_path: Path, adapter: Path) -> None:
+    root = tmp_path / "storage"
+    storage = Storage(root.as_uri())
+    storage.push(adapter)
+    digest = forged(root, {"weights": {"sha256": hashlib.sha256((adapter / "weights").read_bytes()).hexdigest(), "bytes": 10}})
+    with pytest.raises(Damaged):
+        storage.pull(digest, tmp_path / "got")

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.cli import launchers, run_folder, stages
 from twin.cli.folder import Training, transact
@@ -18,7 +21,7 @@ from twin.cli.terminal import Screen
 from twin.errors import NothingNew
 from twin.progress import Progress
 from twin.settings import Settings
-from twin.store import adapters, runs
+from twin.store import adapters, dialogs, runs
 from twin.store.adapters import Adapter
 
 Kind = Literal["incremental", "full"]
@@ -69,6 +72,8 @@ def play(settings: Settings, screen: Screen, run: Training, order: Order) -> dic
         if candidate.state == "retired":  # the owner kept it out, or went back from it
             line = f"Nothing new to learn since {candidate.name}, which was set aside: what answers now stays."
             return _end(settings, run, document, "nothing new", line)
+        if active and transact(settings, partial(is_withdrawn, adapter=active)):
+            active = document["parent"] = None  # nothing is asked of it any more: the base model is what there is to beat
         tested = [active, candidate] if active else [candidate]
         with _stage(screen, run, "evaluate", "Evaluating") as progress:
             found = stages.evaluate(settings, report.path, base, tested, progress, items=order.items)
@@ -82,6 +87,11 @@ def play(settings: Settings, screen: Screen, run: Training, order: Order) -> dic
     with _stage(screen, run, "promote", "Switching"):
         stages.promote(settings, base, candidate)
     return _end(settings, run, document, "promoted", verdict.line, candidate, answers)
+
+
+async def is_withdrawn(connection: AsyncConnection, adapter: Adapter) -> bool:
+    """Whether it learned from a chat that may not be used any more."""
+    return bool(await dialogs.withdrawn(connection, await adapters.learned_from(connection, adapter.name)))
 
 
 def kind_of(settings: Settings, active: Adapter | None, dataset: Path, *, full: bool) -> tuple[Kind, str]:

@@ -40,6 +40,15 @@ LOOK_SECONDS = 5.0  # of silence before the cluster is asked how the job is
 SILENT_SECONDS = 60.0  # four times trainer.ray_job.ALIVE_SECONDS: the line is dead, and is made anew
 PAUSE_SECONDS = 1.0
 STOP_SECONDS = 4.0
+NUMBER = int | float
+EVENTS: dict[str, dict[str, Any]] = {  # what those who are told of one use of it: a GPU host may write anything
+    "alive": {},
+    "done": {},
+    "error": {"type": str, "what": str, "mend": str},
+    "progress": {"done": NUMBER, "total": NUMBER | None, "note": str},
+    "estimate": {"device": str}
+    | dict.fromkeys(("trainable", "parameters", "memory_gib", "flops", "seconds", "examples", "tokens"), NUMBER),
+}
 ON_A_GPU = frozenset({"train", "evaluate"})
 
 
@@ -189,13 +198,15 @@ def _is_last(line: str, on_event: Listener, log: IO[str]) -> bool:
 
 
 def _event_in(line: str) -> dict[str, Any] | None:
-    """None if it is no event, or only a part of one: of a job that was killed while it wrote."""
+    """None if it is no event, or only a part of one: of a job that was killed while it wrote, or of whoever else writes there."""
     if not line.startswith(MARK):
         return None
     try:
-        return dict(json.loads(line.removeprefix(MARK)))
-    except json.JSONDecodeError:
+        event = json.loads(line.removeprefix(MARK))
+    except (ValueError, RecursionError):
         return None
+    shape = EVENTS.get(str(event.get("event"))) if isinstance(event, dict) else None
+    return event if shape is not None and all(isinstance(event.get(name), kind) for name, kind in shape.items()) else None
 
 
 def patiently(call: Callable[[], Result], progress: Progress, seconds: float | None = None) -> Result:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.base_model import folder_name
 from trainer.ray_job import result_name
-from trainer.storage import Storage
+from trainer.storage import Damaged, Storage, checked_sum
 from twin.errors import SettingsError, TwinError
 from twin.progress import Progress
 from twin.settings import Settings
@@ -90,6 +90,8 @@ def fetch(settings: Settings, storage: Storage, job: str, order: dict[str, Any],
         mend = "Every host must reach the same TWIN_TRAINER__STORAGE; `twin doctor` tries it."
         raise TwinError(f"`{job}` is done, but its result is not in {storage.url}.", mend=mend)
     if target := _made(settings, job, order):
-        result = str(storage.pull(result.get("digest") if isinstance(result, dict) else None, target, progress))
+        result = str(storage.pull(checked_sum(result.get("digest") if isinstance(result, dict) else None), target, progress))
+    elif job == "evaluate" and not (isinstance(result, dict) and all(isinstance(row, dict) for row in result.values())):
+        raise Damaged(f"The result of `{job}` in {storage.url} has no figures.", mend="Run it again.")
     storage.remove(result_name(job_id))
     return result

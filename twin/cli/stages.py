@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from twin.errors import ModelError
 from twin.generator import ActiveAdapter
 from twin.progress import Progress
 from twin.settings import Settings
-from twin.store import adapters, facts, open_store
+from twin.store import adapters, dialogs, facts, open_store
 from twin.store.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -84,17 +84,41 @@ def build(settings: Settings, base: Path, progress: Progress) -> DatasetReport:
 def train(settings: Settings, dataset: Path, base: Path, parent: Adapter | None, *, on_event: Listener) -> Adapter:
     """Train in a process of its own and register the sealed folder as a candidate; a killed run goes on at its checkpoint.
 
-    `parent` is the adapter to go on from; None: from the base model. Raises NothingNew if the parent knows it all.
+    `parent` is the adapter to go on from; None: from the base model. Raises NothingNew if the parent knows it all, InputError if
+    the dataset or the parent holds a chat whose consent is withdrawn.
     """
     from trainer.train import adapter_name
 
+    require_consent(settings, dataset, [parent] if parent else [])
     origin = parent.path.resolve() if parent else None
     out = settings.adapters_path.resolve() / adapter_name(dataset, base, settings.training, origin)
     out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     recipe = settings.training.model_dump(mode="json")
     order = {"dataset": str(dataset), "base": str(base), "out": str(out), "recipe": recipe, "parent": str(origin) if origin else None}
     _work(settings, "train", order, on_event)
-    return register(settings, out)
+    # What it learned from is known here: another host may have written its manifest.
+    learned_from = set(_held_by(dataset))
+    if parent:
+        learned_from |= set(transact(settings, lambda connection: adapters.learned_from(connection, parent.name)))
+    return register(settings, out, learned_from)
+
+
+def require_consent(settings: Settings, dataset: Path, used: Sequence[Adapter]) -> None:
+    """Raises InputError if the dataset or one of the adapters holds a chat that may not be used any more."""
+    held = _held_by(dataset)
+
+    async def ask(connection: Any) -> None:
+        await dialogs.require_consent(connection, held, f"Dataset {dataset.name[:8]}")
+        for adapter in used:
+            await adapters.require_consent(connection, adapter.name)
+
+    transact(settings, ask)
+
+
+def _held_by(dataset: Path) -> list[int]:
+    from trainer.dataset_reader import read_manifest
+
+    return list(read_manifest(dataset)["dialog_ids"])
 
 
 def _work(settings: Settings, job: str, order: dict[str, Any], on_event: Listener) -> Any:
@@ -120,8 +144,8 @@ def _estimate_line(event: dict[str, Any]) -> str:
     return f"{event['examples']:,} examples, {event['tokens']:,} tokens an epoch; {weights}; {cost}"
 
 
-def register(settings: Settings, folder: Path) -> Adapter:
-    """Note a sealed adapter folder in the store; a known one stays as it is."""
+def register(settings: Settings, folder: Path, learned_from: Collection[int] = ()) -> Adapter:
+    """Note a sealed adapter folder in the store; a known one stays as it is. `learned_from`: dialogs, beside those of its manifest."""
     manifest = read_adapter(folder)
 
     async def work(connection: Any) -> Adapter:
@@ -133,7 +157,7 @@ def register(settings: Settings, folder: Path) -> Adapter:
             parent=manifest.get("parent"),  # none of a full run, whatever is active
             dataset_hash=manifest["dataset"],
             metrics={"training": manifest["metrics"]},
-            dialog_ids=manifest["dialog_ids"],
+            dialog_ids={*manifest["dialog_ids"], *learned_from},
             at=utc_now(),
         )
         known = await adapters.get(connection, folder.name)
@@ -152,7 +176,11 @@ def read_adapter(folder: Path) -> dict[str, Any]:
 
 
 def evaluate(settings: Settings, dataset: Path, base: Path, tested: Sequence[Adapter], progress: Progress, *, items: int) -> Figures:
-    """Figures of the base model and of each adapter, by name ("base", "owner" for the ceiling); kept in the store too."""
+    """Figures of the base model and of each adapter, by name ("base", "owner" for the ceiling); kept in the store too.
+
+    Raises InputError if the dataset or an adapter holds a chat whose consent is withdrawn.
+    """
+    require_consent(settings, dataset, tested)
     engine = settings.engine
     generic = settings.training.generic_path
     order = {

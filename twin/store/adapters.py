@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.errors import InputError
+from twin.store import dialogs
 from twin.store.tables import adapter_dialogs, adapters
 
 
@@ -78,21 +79,28 @@ async def active(connection: AsyncConnection) -> Adapter | None:
 
 
 async def promote(connection: AsyncConnection, name: str, at: datetime) -> None:
-    """Make this adapter the active one; the one before retires. One transaction, so there is never none and never two."""
+    """Make this adapter the active one; the one before retires. One transaction, so there is never none and never two.
+
+    Raises InputError if there is none of this name, or if it learned from a chat whose consent is withdrawn."""
     if not await get(connection, name):
         raise InputError(f"There is no adapter named {name}.", mend="`twin adapters` lists them.")
+    await require_consent(connection, name)
     await connection.execute(update(adapters).where(adapters.c.state == "active").values(state="retired"))
     await connection.execute(update(adapters).where(adapters.c.name == name).values(state="active", promoted_at=at))
 
 
 async def rollback(connection: AsyncConnection) -> Adapter | None:
-    """Back to the adapter that was active before (None: to the base model). Raises InputError if none is active."""
+    """Back to the adapter that was active before (None: to the base model).
+
+    Raises InputError if none is active, or if the one before learned from a chat whose consent is withdrawn."""
     known = await find(connection)
     now = next((a for a in known if a.state == "active"), None)
     if now is None:
         raise InputError("No adapter is active, so there is nothing to go back from.", mend="`twin adapters` lists them.")
     earlier = [a for a in known if a.state == "retired" and a.promoted_at and now.promoted_at and a.promoted_at < now.promoted_at]
     back = max(earlier, key=lambda a: a.promoted_at or a.created_at, default=None)
+    if back:
+        await require_consent(connection, back.name)
     await connection.execute(update(adapters).where(adapters.c.name == now.name).values(state="retired", promoted_at=None))
     if back:
         await connection.execute(update(adapters).where(adapters.c.name == back.name).values(state="active"))
@@ -106,6 +114,17 @@ async def retire(connection: AsyncConnection, name: str) -> None:
 
 async def record_metrics(connection: AsyncConnection, name: str, metrics: dict[str, Any]) -> None:
     await connection.execute(update(adapters).where(adapters.c.name == name).values(metrics=metrics))
+
+
+async def learned_from(connection: AsyncConnection, name: str) -> list[int]:
+    """The dialogs that this adapter learned from."""
+    query = select(adapter_dialogs.c.dialog_id).where(adapter_dialogs.c.adapter == name).order_by(adapter_dialogs.c.dialog_id)
+    return list((await connection.execute(query)).scalars())
+
+
+async def require_consent(connection: AsyncConnection, name: str) -> None:
+    """Raises InputError if this adapter learned from a chat that may not be used any more."""
+    await dialogs.require_consent(connection, await learned_from(connection, name), f"Adapter {name}")
 
 
 async def carrying(connection: AsyncConnection, dialog_id: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.errors import InputError
 from twin.store.prepared import Prepared, given
 from twin.store.tables import consents, dialogs, drafts, inbox, messages, outbox, replies_due
 
@@ -90,6 +91,24 @@ async def exclude(connection: AsyncConnection, dialog_id: int, is_excluded: bool
 
 async def record_consent(connection: AsyncConnection, dialog_id: int, event: ConsentEvent, at: datetime, words: str) -> None:
     await connection.execute(consents.insert().values(dialog_id=dialog_id, event=event, at=at, words=words))
+
+
+async def withdrawn(connection: AsyncConnection, dialog_ids: Iterable[int]) -> list[Dialog]:
+    """Those of these chats that may not be used any more: the consent is withdrawn or asked for anew, or the chat is excluded."""
+    wanted = set(dialog_ids)
+    known = [dialog for dialog in await find(connection) if dialog.dialog_id in wanted]
+    return [dialog for dialog in known if dialog.excluded or dialog.consent not in ("given", None)]
+
+
+async def require_consent(connection: AsyncConnection, dialog_ids: Iterable[int], what: str) -> None:
+    """Raises InputError with the contacts' names if `what` holds a chat that may not be used any more."""
+    gone = await withdrawn(connection, dialog_ids)
+    if gone:
+        names = ", ".join("".join(filter(str.isprintable, dialog.name)) or f"the contact {dialog.dialog_id}" for dialog in gone)
+        raise InputError(
+            f"{what} holds chats that may not be used any more, with: {names}.",
+            mend="`twin nightly` trains without them; `twin contacts NAME --consent given` records that they agree again.",
+        )
 
 
 async def consent_log(connection: AsyncConnection, dialog_id: int) -> Sequence[tuple[str, datetime, str]]:

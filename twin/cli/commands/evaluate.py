@@ -43,6 +43,7 @@ def evaluate(
     settings = open_folder(data)
     dataset = current_dataset(settings)
     tested = choose(settings, name)
+    stages.require_consent(settings, dataset, tested)
     base = stages.prepare_base(settings, screen)
     with screen.bar("Evaluating") as progress:
         found = stages.evaluate(settings, dataset, base, tested, progress, items=items)

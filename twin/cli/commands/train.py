@@ -38,6 +38,7 @@ def train(
     active = transact(settings, adapters.active)
     kind, why = night.kind_of(settings, active, dataset, full=full)
     screen.say(why)
+    stages.require_consent(settings, dataset, [active] if active and kind == "incremental" else [])
     with training(settings, "train") as run:
         launchers.check(settings)
         base = stages.prepare_base(settings, screen)
