@@ -6,6 +6,7 @@ night that has the hour twice, the first counts. So daylight saving neither skip
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -65,13 +66,18 @@ class WallClock:
 
 
 def local_zone() -> tzinfo:
-    """This machine's zone, at most a minute old: a laptop travels."""
+    """This machine's zone, at most a minute old: a laptop travels. Raises SettingsError if TZ or the machine names none."""
     return _zone_at(int(time.monotonic() // 60))
 
 
 @lru_cache(maxsize=1)
 def _zone_at(_minute: int) -> tzinfo:
-    zone: tzinfo = reload_localzone()
+    try:
+        zone: tzinfo = reload_localzone()
+    except (LookupError, ValueError, OSError) as exc:
+        where = f"TZ={os.environ['TZ']!r}" if os.environ.get("TZ") else "/etc/timezone or /etc/localtime"
+        mend = "Set TZ=Europe/Berlin, say, without quotes: as the zones of `timedatectl list-timezones` are named. UTC+3 is Etc/GMT-3."
+        raise SettingsError(f"{where} names no time zone that is known here.", mend=mend) from exc
     return zone
 
 

@@ -204,7 +204,13 @@ class Schedule(Group):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="TWIN_", env_nested_delimiter="__", env_file=".env", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix="TWIN_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8-sig",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
     )
 
     data: Annotated[Path, Field(description="The data folder: store, adapters, datasets. Keep it private.")] = Path("data")
@@ -247,6 +253,8 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     unknown = [name for name in os.environ if name.startswith("TWIN_") and name not in NOT_SETTINGS and not _known(name)]
     if unknown:
         raise SettingsError(f"Unknown settings in the environment: {', '.join(sorted(unknown))}.", mend="See .env.example for the names.")
+    if env_file:
+        _check_encoding(env_file)
     try:
         return Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as exc:
@@ -256,6 +264,22 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
         ) from None
     except UnreadableSettings as exc:
         raise SettingsError(f"Settings cannot be read: {exc}.", mend="Mend them in .env; .env.example explains each.") from None
+
+
+def _check_encoding(env_file: Path) -> None:
+    """Raises SettingsError if the file is there and cannot be read as text."""
+    if not env_file.is_file():
+        return
+    try:
+        content = env_file.read_bytes()
+        content.decode("utf-8")
+    except OSError as exc:
+        raise SettingsError(f"{env_file} cannot be read ({exc.strerror}).", mend=f"Make it yours: chmod 600 {env_file}.") from exc
+    except UnicodeDecodeError as exc:  # `from None`: the error quotes the file, which holds secrets
+        line = content[: exc.start].count(b"\n") + 1
+        raise SettingsError(f"{env_file} is not UTF-8: line {line}.", mend="Save it as UTF-8 in your editor.") from None
+    if b"\0" in content:
+        raise SettingsError(f"{env_file} is no plain text, or UTF-16.", mend="Save it as UTF-8 in your editor.")
 
 
 def setting_names() -> list[str]:

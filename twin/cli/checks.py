@@ -179,12 +179,12 @@ def cluster(settings: Settings) -> Check:
 
 
 def schedule(settings: Settings) -> Check:
-    from apscheduler.triggers.cron import CronTrigger
+    from bot.schedule import WallClock, local_zone
 
     try:
-        CronTrigger.from_crontab(settings.schedule.nightly)
-    except ValueError:
-        return Check("schedule", "red", f"TWIN_SCHEDULE__NIGHTLY is no cron line: {settings.schedule.nightly}.", 'Write "0 4 * * *", say.')
+        WallClock(settings.schedule.nightly, local_zone())
+    except TwinError as exc:
+        return Check("schedule", "red", exc.what, exc.mend)
     last = transact(settings, lambda connection: runs.newest(connection, "nightly"))
     when = f"nightly at {json.dumps(settings.schedule.nightly)}"
     if last is None:

@@ -36,10 +36,11 @@ def dataset(
 
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
+    zone = local_zone()  # a wrong one is said before the minutes of building
     base = stages.prepare_base(settings, screen)
     with screen.bar("Building the dataset") as progress:
         report = stages.build(settings, base, progress)
-    how = habits.learn(settings, report.contacts, local_zone())
+    how = habits.learn(settings, report.contacts, zone)
     for grid in (contacts_table(report), verdicts_table(report), histogram_table(report), habits.habits_table(how)):
         screen.show(grid, "", sep="\n")
     words = f"{report.examples['train']:,} examples, {report.tokens:,} tokens of which {report.supervised_tokens:,} are learned"

@@ -11,6 +11,7 @@ from twin.cli.checks import Check, all_checks
 from twin.cli.folder import open_folder
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, table
+from twin.errors import TwinError
 
 app = typer.Typer(add_completion=False)
 
@@ -31,7 +32,10 @@ def doctor(data: Data = None, as_json: Json = False, debug: Debug = False) -> No
     with screen.bar("Checking") as progress:
         for done, check in enumerate(checks):
             progress(done, len(checks), check.__name__.replace("_", " "))
-            found.append(check(settings))
+            try:
+                found.append(check(settings))
+            except TwinError as exc:  # such as a store that is locked
+                found.append(Check(check.__name__.replace("_", " "), "red", exc.what, exc.mend))
     grid = table("", "", "", "", "")
     for result in found:
         style = {"grey": "dim"}.get(result.colour, result.colour)

@@ -40,8 +40,11 @@ def run(ready_file: ReadyFile = None, data: Data = None, as_json: Json = False, 
     It answers with the active adapter and follows it when a night, `twin adapters` or a tap changes it. Ctrl-C stops it; what is
     not done by then is done at the next start.
     """
+    from bot.schedule import WallClock, local_zone
+
     screen = Screen(as_json=as_json)
     settings = open_folder(data, log_to_stderr=not as_json)
+    WallClock(settings.schedule.nightly, local_zone())  # a wrong line or zone is said now, not after the model is loaded
     base = stages.prepare_base(settings, screen)
 
     def on_ready(username: str) -> None:
