@@ -7,7 +7,6 @@ night that has the hour twice, the first counts. So daylight saving neither skip
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -100,8 +99,28 @@ def start(look: Callable[[], Awaitable[None]], clock: Callable[[], WallClock], n
 
 
 def named_days(cron: str) -> str:
-    """APScheduler counts days of the week from Monday, cron from Sunday: names mean the same to both."""
+    """The line with its days of the week by name: APScheduler counts them from Monday, crontab(5) from Sunday, and its steps with
+    them. Raises ValueError."""
     fields = cron.split()
     if len(fields) == 5:
-        fields[4] = re.sub(r"(?<![/\d])[0-7](?!\d)", lambda match: DAYS[int(match.group())], fields[4])
+        days = sorted({day % 7 for item in fields[4].split(",") for day in _days(item)})
+        fields[4] = "*" if len(days) == 7 else ",".join(DAYS[day] for day in days)
     return " ".join(fields)
+
+
+def _days(item: str) -> range:
+    """What one item of the list means: "*", "*/2", "1-5", "1-5/2", "fri", "fri-sun", "7". 0 and 7 are Sunday."""
+    span, slash, step = item.partition("/")
+    begin, dash, end = span.partition("-")
+    first, last = (0, 6) if span == "*" else (_day(begin), _day(end) if dash else 6 if slash else _day(begin))
+    if dash and end.lower() == "sun":
+        last = 7
+    if last < first or (slash and not (step.isdecimal() and int(step))):
+        raise ValueError(f"no days of the week: {item}")
+    return range(first, last + 1, int(step or 1))
+
+
+def _day(given: str) -> int:
+    if given.isdecimal() and int(given) <= 7:
+        return int(given)
+    return DAYS.index(given.lower())

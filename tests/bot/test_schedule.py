@@ -109,5 +109,39 @@ def test_a_bad_line_is_named(line):
 
 def test_days_of_the_week_are_crons():
     assert named_days("0 4 * * 0") == "0 4 * * sun"
-    assert named_days("0 4 * * 1-5") == "0 4 * * mon-fri"
-    assert named_days("*/10 4 * * */2") == "*/10 4 * * */2"
+    assert named_days("0 4 * * 1-5") == "0 4 * * mon,tue,wed,thu,fri"
+    assert named_days("*/10 4 * * */2") == "*/10 4 * * sun,tue,thu,sat"
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("*", "mon tue wed thu fri sat sun"),
+        ("0-6", "mon tue wed thu fri sat sun"),
+        ("1-7", "mon tue wed thu fri sat sun"),
+        ("0", "sun"),
+        ("7", "sun"),
+        ("1", "mon"),
+        ("*/2", "tue thu sat sun"),  # Sunday is 0
+        ("1-5", "mon tue wed thu fri"),
+        ("1-5/2", "mon wed fri"),
+        ("5-7", "fri sat sun"),
+        ("sat,sun", "sat sun"),
+        ("Fri-Sun", "fri sat sun"),
+        ("0,3", "wed sun"),
+    ],
+)
+def test_days_of_the_week_are_those_of_crontab(field: str, days: str) -> None:
+    clock, now = WallClock(f"0 4 * * {field}", UTC), datetime(2026, 11, 2, 0, tzinfo=UTC)  # a Monday
+    found = set()
+    for _ in range(8):
+        now = clock.next(now)
+        if now < datetime(2026, 11, 9, tzinfo=UTC):
+            found.add(now.strftime("%a").lower())
+    assert found == set(days.split())
+
+
+@pytest.mark.parametrize("field", ["8", "6-2", "*/0", "x", "1-", "-1", "1//2", ""])
+def test_days_that_are_none_are_refused(field: str) -> None:
+    with pytest.raises(SettingsError, match="no cron line"):
+        WallClock(f"0 4 * * {field}", UTC)
