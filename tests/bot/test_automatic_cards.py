@@ -125,6 +125,8 @@ async def test_approve_takes_the_newest_draft_that_has_words(tmp_path: Path) -> 
         await wrote(scene, "ok", dialog_id=BEN, name="Ben")
         await drafted(scene, "", dialog_id=BEN, intent="rest", reason="you usually let such a message rest (7 of 9)")
         await scene.start()
+        for asked in ("coming?", "ok"):
+            await scene.card(asked)  # only what the owner could see can be meant
         scene.says("/approve")
         await scene.hear("Draft 1 is on its way to Ada Lovelace.")
         await until(lambda: scene.seen_by(ADA) == ["yes"])

@@ -235,7 +235,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def event(number: int) -> str:
-    return f'@twin {{"event": "progress", "done": {number}}}'
+    return f'@twin {{"event": "progress", "done": {number}, "total": 9, "note": ""}}'
 
 
 def follow(cluster: FakeCluster) -> tuple[Answer, list[Event], str]:
