@@ -180,10 +180,10 @@ def _footer(view: CardView) -> str:
         parts.append(f"adapter {draft.adapter}" if draft.adapter else "base model")
         if draft.variant > 1:
             parts.append(f"variant {draft.variant} of {max(view.max_variants, draft.variant)}")
-    if draft.state == "pending" and not split_bubbles(draft.text) and not _rests(draft) and draft.reason:
-        parts.append(cut(draft.reason, MAX_REASON))
     if draft.state == "pending" and draft.another_due_at:
         parts.append(WRITING[draft.wish or "another"])
+    elif draft.state == "pending" and draft.reason and draft.reason not in _label(view):
+        parts.append(cut(draft.reason, MAX_REASON))
     if draft.state == "pending" and view.silent_since:
         parts.append("all is paused")
     done = sum(bubble.state in ("sent", "retracting") for bubble in view.sent)

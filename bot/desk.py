@@ -12,11 +12,12 @@ Two things come by the clock: [Undo] goes away when its time is over, and the mo
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
+from aiogram.types import Message
 
 from bot.buttons import doubt_keyboard
 from bot.cards import MAX_TEXT, CardView, render
@@ -28,6 +29,7 @@ from twin import decisions, digest, modes, quiet_hours, silence
 from twin.nearest import past_replies
 from twin.replies import HISTORY, answered_burst
 from twin.store import cards, dialogs, drafts, messages, notices, outbox
+from twin.store.drafts import Draft
 from twin.store.notices import Notice
 from twin.utf16 import cut
 
@@ -96,6 +98,10 @@ async def tidy(twin: Twin, bot: Bot, allowance: Allowance) -> None:
     for draft in automatic:
         allowance.take()
         await to_its_end(_show(twin, bot, draft.id))
+    async with twin.store.connect() as connection:
+        replaced = await cards.to_replace(connection)
+    for old, newer in replaced:
+        await to_its_end(_make_room(twin, bot, old, newer))
     if morning:
         await to_its_end(_greet(twin, bot, morning))
 
@@ -161,30 +167,43 @@ async def _show(twin: Twin, bot: Bot, draft_id: int) -> None:
     if view is None:
         return
     draft = view.draft
-    card_id = draft.card_message_id
-    # What ended before it was ever shown needs no card.
-    if card_id is not None or draft.state not in ("expired", "rejected"):
+    card_id, at = draft.card_message_id, draft.shown_at
+    # What ended before it was ever shown needs no card, and what has made room for a newer one gets none again.
+    if not draft.is_replaced and (card_id is not None or draft.state not in ("expired", "rejected")):
         try:
-            card_id = await _put(twin, bot, view)
+            card_id, at = await _put(twin, bot, view)
         except TelegramBadRequest as exc:
             if "chat not found" in exc.message:
                 raise
             if "not modified" not in exc.message:  # such as a card that the owner has deleted
                 log.warning("card.refused", draft_id=draft.id)
     async with twin.store.begin() as connection:
-        await cards.mark_shown(connection, draft, card_id)
+        await cards.mark_shown(connection, draft, card_id, at)
 
 
-async def _put(twin: Twin, bot: Bot, view: CardView) -> int:
-    """Send the card, or change the one that is there; returns its message id."""
+async def _put(twin: Twin, bot: Bot, view: CardView) -> tuple[int, datetime | None]:
+    """Send the card, or change the one that is there; returns its message id, and since when it shows this."""
     content = render(view).content()
     card_id = view.draft.card_message_id
     if card_id is None:
-        card_id = (await bot.send_message(twin.owner_id, **content, disable_notification=_is_quiet(twin))).message_id
-        log.info("card.sent", draft_id=view.draft.id, message_id=card_id)
-    else:
-        await bot.edit_message_text(chat_id=twin.owner_id, message_id=card_id, **content)
-    return card_id
+        sent = await bot.send_message(twin.owner_id, **content, disable_notification=_is_quiet(twin))
+        log.info("card.sent", draft_id=view.draft.id, message_id=sent.message_id)
+        return sent.message_id, sent.date
+    changed = await bot.edit_message_text(chat_id=twin.owner_id, message_id=card_id, **content)
+    edited = changed.edit_date if isinstance(changed, Message) else None
+    return card_id, datetime.fromtimestamp(edited, UTC) if edited else None
+
+
+async def _make_room(twin: Twin, bot: Bot, old: Draft, newer: Draft) -> None:
+    """The card of what a newer message ended goes: the one for that message has come. One that Telegram does not let go (after 48 hours,
+    https://core.telegram.org/bots/api#deletemessage) stays as it is."""
+    assert old.card_message_id
+    try:
+        await bot.delete_message(twin.owner_id, old.card_message_id)
+    except TelegramBadRequest:
+        log.warning("card.kept", draft_id=old.id)
+    async with twin.store.begin() as connection:
+        await cards.mark_replaced(connection, old, newer.shown_at)
 
 
 async def _view(twin: Twin, draft_id: int) -> CardView | None:

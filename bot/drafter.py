@@ -110,6 +110,12 @@ class Drafter:
             generated = await self._generate(job, prepared)
         except EngineError as exc:
             return await self._paused_until() or await self._put_off(job, exc)
+        if generated is None:
+            async with twin.store.begin() as connection:
+                await drafting.leave(connection, job)
+            log.info("wish.not_granted", dialog_id=job.dialog_id)
+            twin.bells.desk.set()
+            return None
         await self._propose(job, prepared, Proposal.of(generated), tokens=generated.tokens)
         return None
 
@@ -179,28 +185,35 @@ class Drafter:
         self._twin.bells.desk.set()
         return retry_at
 
-    async def _generate(self, job: Job, prepared: Prepared) -> Generated:
+    async def _generate(self, job: Job, prepared: Prepared) -> Generated | None:
+        """A first draft, or a variant of one; None if no variant is what the owner wished for."""
         if prepared.mode != "approve":
-            return await self._fresh(job, prepared)
+            return await self._write_first_or_variant(job, prepared)
         async with typing(self._bot, self._twin.owner_id):
-            return await self._fresh(job, prepared)
+            return await self._write_first_or_variant(job, prepared)
 
-    async def _fresh(self, job: Job, prepared: Prepared) -> Generated:
-        """One that says something new, and what was wished for if a few tries bring it."""
+    async def _write_first_or_variant(self, job: Job, prepared: Prepared) -> Generated | None:
         sampling = sampling_from(self._twin.settings)
-        if job.draft and sampling.temperature == 0:
-            sampling = replace(sampling, temperature=VARIANT_TEMPERATURE)
-        wish = job.draft.wish if job.draft else None
-        if job.draft and wish in ("shorter", "warmer"):
-            drawn = await asyncio.gather(*(self._ask(prepared.turns, sampling) for _ in range(CANDIDATES)))
-            fresh = [one for one in drawn if drafting.fit_draft(one.text) not in prepared.said and split_bubbles(one.text)]
-            picked = wishes.pick(wish, job.draft.text, [one.text for one in fresh], self._habits.lists)
-            return next((one for one in fresh if one.text == picked), fresh[0] if fresh else drawn[0])
+        if job.draft:
+            return await self._variant(job.draft, prepared, sampling)
         for _ in range(TRIES):
             generated = await self._ask(prepared.turns, sampling)
-            if split_bubbles(generated.text) and drafting.fit_draft(generated.text) not in prepared.said:
+            if split_bubbles(generated.text):
                 break
         return generated
+
+    async def _variant(self, draft: Draft, prepared: Prepared, sampling: Sampling) -> Generated | None:
+        """One that grants the wish and that the owner has not seen; None if a few tries do not bring it."""
+        if sampling.temperature == 0:
+            sampling = replace(sampling, temperature=VARIANT_TEMPERATURE)
+        wish = draft.wish or "another"
+        for _ in range(TRIES if wish == "another" else 1):
+            drawn = await asyncio.gather(*(self._ask(prepared.turns, sampling) for _ in range(1 if wish == "another" else CANDIDATES)))
+            candidates = [replace(one, text=drafting.fit_draft(one.text)) for one in drawn]
+            picked = wishes.pick(wish, draft.text, [one.text for one in candidates], self._habits.lists, seen=prepared.said)
+            if picked is not None:
+                return next(one for one in candidates if one.text == picked)
+        return None
 
     async def _ask(self, turns: tuple[Turn, ...], sampling: Sampling) -> Generated:
         try:

@@ -3,7 +3,7 @@
 Order is kept within a chat, and between whatever is not a chat's: commands, taps, connections. What several contacts wrote is
 handled side by side, so that it shares its commits.
 
-An update is done when its handler has returned. After a crash it is handled again, so handlers may be repeated. One that
+An update is done when its handler has returned. After a crash it is handled again, and has its effect once (`bot.once`). One that
 fails three times, or ends the process three times, is set aside, so that it cannot hold up the others, and the owner is told
 once. An update that only waited while the process ended is handled alone once, and nothing else is held against it.
 """
@@ -20,6 +20,7 @@ from aiogram import Bot, Dispatcher
 from aiogram.types import Update
 
 from bot.context import Twin, utc_now
+from bot.once import Once
 from bot.telegram import ERRORS, Pause, explain, is_passing
 from twin.store import inbox, notices
 from twin.store.inbox import Received
@@ -101,7 +102,7 @@ async def _handle(twin: Twin, bot: Bot, dispatcher: Dispatcher, received: Receiv
     """Handle one update; returns it again if it has to be repeated."""
     try:
         update = Update.model_validate(received.update, context={"bot": bot})
-        await dispatcher.feed_update(bot, update, update_id=received.update_id)
+        await dispatcher.feed_update(bot, update, once=Once(twin.store, received.update_id))
     except ERRORS as exc:
         if is_passing(exc) and pause.failures < PASSING_ATTEMPTS:
             seconds = pause.next(exc)

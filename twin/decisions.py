@@ -58,8 +58,8 @@ async def look(connection: AsyncConnection, draft_id: int, *, variant: int) -> V
     return refusal or Verdict("done", draft)
 
 
-async def edit(connection: AsyncConnection, draft_id: int, text: str, message_id: int, now: datetime) -> Verdict:
-    """Send what the owner typed, one bubble a line, as typed. `message_id` is the owner's message, for the second time it is seen.
+async def edit(connection: AsyncConnection, draft_id: int, text: str, now: datetime) -> Verdict:
+    """Send what the owner typed, one bubble a line, as typed.
 
     If a newer message of the contact came in meanwhile, the words are not sent past it: they become a new pending draft.
     """
@@ -70,12 +70,10 @@ async def edit(connection: AsyncConnection, draft_id: int, text: str, message_id
     if not bubbles:
         return Verdict("wordless", draft)
     if draft.state == "pending":
-        await prompts.close(connection, draft.id, now, answer_message_id=message_id)
         return await _approve(connection, draft, bubbles, now, edited=True)
+    await prompts.close(connection, draft.id, now)
     if draft.state != "expired" or draft.reason != SUPERSEDED:
-        await prompts.close(connection, draft.id, now)
         return Verdict("decided", draft)
-    await prompts.close(connection, draft.id, now, answer_message_id=message_id)
     return Verdict("renewed", await _renew(connection, draft, join_bubbles(bubbles), now))
 
 
@@ -211,7 +209,7 @@ async def _open(connection: AsyncConnection, draft_id: int, variant: int | None)
 async def _approve(connection: AsyncConnection, draft: Draft, bubbles: list[str], now: datetime, *, edited: bool) -> Verdict:
     await drafts.decide(connection, draft, "edit" if edited else "send", now, final_text=join_bubbles(bubbles))
     state = "edited" if edited else "approved"
-    await drafts.change(connection, draft, state=state, settled_at=now, another_due_at=None, is_automatic=False)
+    await drafts.change(connection, draft, state=state, reason=None, settled_at=now, another_due_at=None, is_automatic=False)
     await prompts.close(connection, draft.id, now)
     await outbox.forget_cancelled(connection, draft.id)
     await outbox.add(connection, draft, bubbles)

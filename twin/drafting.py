@@ -26,7 +26,7 @@ from twin.resting import Rest, rests
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, facts, limits, messages, notices
 from twin.store.dialogs import Dialog
-from twin.store.drafts import Draft, Intent
+from twin.store.drafts import Draft, Intent, Wish
 from twin.store.due import Due
 from twin.turns import Message, Turn, join_bubbles, last_burst, split_bubbles
 from twin.utf16 import cut, length
@@ -37,6 +37,11 @@ PATIENCE = 5  # refusals of one prompt, while others are answered, before the ow
 OUTAGE = "engine outage"  # the fact that tells whether the owner knows that the engine fails
 SHADOW = "shadow"  # the reason a shadow draft is born expired with
 RESTED = "let rest"
+NOT_GRANTED: dict[Wish, str] = {
+    "another": "nothing else came",
+    "shorter": "nothing shorter came",
+    "warmer": "nothing warmer came",
+}
 
 Key = tuple[str, int]  # channel, dialog id
 
@@ -142,6 +147,12 @@ async def drop(connection: AsyncConnection, job: Job) -> None:
         await due.take(connection, job.due)
     elif job.draft:
         await drafts.change(connection, job.draft, another_due_at=None, wish=None)
+
+
+async def leave(connection: AsyncConnection, job: Job) -> None:
+    """No variant was what the owner wished for: the draft stays as it is, and its card says so."""
+    if job.draft:
+        await drafts.change(connection, job.draft, another_due_at=None, wish=None, reason=NOT_GRANTED[job.draft.wish or "another"])
 
 
 async def propose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from twin.folding import fold
@@ -22,14 +22,17 @@ WORD = 0.1  # a little for each word: who takes the time is kinder
 MOST_WORDS = 15
 
 
-def pick(wish: Wish, current: str, candidates: Sequence[str], lists: WordLists) -> str | None:
+def pick(wish: Wish, current: str, candidates: Sequence[str], lists: WordLists, *, seen: Collection[str] = ()) -> str | None:
     """The candidate (a turn) that grants the wish best; None if none does. The first of equals.
 
     shorter   the fewest characters, fewer than `current` has
     warmer    the highest warmth, higher than that of `current`
     another   the first that says something else than `current`
+
+    None of them says what is in `seen`, but for upper case, accents and spaces.
     """
-    others = [candidate for candidate in candidates if candidate.strip() and _normal(candidate) != _normal(current)]
+    known = {_normal(current), *map(_normal, seen)}
+    others = [candidate for candidate in candidates if candidate.strip() and _normal(candidate) not in known]
     if wish == "shorter":
         return min((one for one in others if _length(one) < _length(current)), key=_length, default=None)
     if wish == "warmer":

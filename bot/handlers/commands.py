@@ -14,6 +14,7 @@ from bot import reports
 from bot.buttons import silence_keyboard
 from bot.context import Twin, utc_now
 from bot.handlers.taps import refusal
+from bot.once import Once
 from bot.reports import Reach
 from bot.run_card import glance
 from bot.schedule import local_zone
@@ -22,13 +23,12 @@ from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
 from twin import decisions, modes, silence
 from twin.decisions import Verdict
 from twin.drafting import OUTAGE
-from twin.errors import TwinError
 from twin.nights import lives
-from twin.store import adapters, connections, dialogs, drafts, facts, overview, runs
+from twin.store import adapters, cards, connections, dialogs, drafts, facts, overview, runs
+from twin.store.drafts import Draft
 from twin.turns import split_bubbles
 
 log = structlog.get_logger()
-LAST_APPROVAL = "last approval"
 STOPPED = {
     "stopped": "Retraining is stopped.",
     "asked": "A run of another program is going on. I asked it to end; it does so within seconds.",
@@ -50,40 +50,37 @@ async def on_privacy(message: Message) -> None:
     await message.answer(PRIVACY)
 
 
-async def on_approve(message: Message, command: CommandObject, twin: Twin, update_id: int) -> None:
+async def on_approve(message: Message, command: CommandObject, twin: Twin, once: Once) -> None:
     wanted = (command.args or "").strip()
     if wanted and not wanted.isdecimal():
         await message.answer("Write /approve for the newest draft, or /approve 12 for draft 12.")
         return
-    async with twin.store.begin() as connection:
-        draft_id, verdict = await _approve_once(connection, int(wanted or 0), message.message_id, update_id)
-        dialog = await dialogs.get(connection, verdict.draft.dialog_id) if verdict.draft else None
-    log.info("draft.approved", draft_id=draft_id, outcome=verdict.what)
+    answer = await once.effect(lambda connection: _approve(connection, int(wanted or 0), message))
     twin.bells.ring()
-    if verdict.what == "done" and verdict.draft:
-        await message.answer(f"Draft {verdict.draft.id} is on its way to {(dialog and dialog.name) or 'them'}.")
+    await message.answer(answer)
+
+
+async def _approve(connection: AsyncConnection, wanted: int, message: Message) -> str:
+    """Approve the draft that the owner named or saw last, if its words are those that he saw; returns what to tell him."""
+    draft = await drafts.get(connection, wanted) if wanted else await _newest_seen(connection, message)
+    if draft is None:
+        return "There is no such draft." if wanted else "No draft is waiting."
+    if draft.state == "pending" and not cards.shows(draft, message.message_id, message.date):
+        verdict = Verdict("outdated", draft)
     else:
-        await message.answer(refusal(verdict) if draft_id else "No draft is waiting.")
+        verdict = await decisions.send(connection, draft.id, utc_now())
+    log.info("draft.approved", draft_id=draft.id, outcome=verdict.what)
+    if verdict.what != "done":
+        return refusal(verdict)
+    dialog = await dialogs.get(connection, draft.dialog_id)
+    return f"Draft {draft.id} is on its way to {(dialog and dialog.name) or 'them'}."
 
 
-async def _approve_once(connection: AsyncConnection, wanted: int, message_id: int, update_id: int) -> tuple[int, Verdict]:
-    """The draft that is meant, 0 if there is none, and what became of it. The update is repeated if its answer does not get through;
-    what it did then was noted with what it approved, and is only told again: by then the newest draft may be another person's."""
-    done = await facts.get(connection, LAST_APPROVAL)
-    if done and done["update_id"] == update_id:
-        draft = await drafts.get(connection, done["draft_id"])
-        return done["draft_id"], Verdict(done["what"], draft)
-    draft_id = wanted or await _newest_seen(connection, message_id)
-    verdict = await decisions.send(connection, draft_id, utc_now()) if draft_id else Verdict("unknown")
-    await facts.put(connection, LAST_APPROVAL, {"update_id": update_id, "draft_id": draft_id, "what": verdict.what})
-    return draft_id, verdict
-
-
-async def _newest_seen(connection: AsyncConnection, message_id: int) -> int:
-    """The newest draft whose card stood in the owner's chat above this message, if possible one with words; 0 if there is none."""
-    seen = [draft for draft in await drafts.pending(connection) if draft.card_message_id and draft.card_message_id < message_id]
-    newest = next((draft for draft in seen if split_bubbles(draft.text)), seen[0] if seen else None)
-    return newest.id if newest else 0
+async def _newest_seen(connection: AsyncConnection, message: Message) -> Draft | None:
+    """The draft that stood newest above this message, if possible one with words. It may have ended since: then nothing is approved, for
+    what stood above it is perhaps for another person."""
+    seen = await cards.seen_waiting(connection, message.message_id, message.date)
+    return next((draft for draft in seen if split_bubbles(draft.text)), seen[0] if seen else None)
 
 
 async def on_status(message: Message, twin: Twin) -> None:
@@ -120,28 +117,24 @@ async def on_adapters(message: Message, twin: Twin) -> None:
     await message.answer(**reports.adapter_list(known).as_kwargs())
 
 
-async def on_rollback(message: Message, twin: Twin, update_id: int) -> None:
-    if not await _first_time(twin, "last rollback", update_id):
-        return
-    try:
-        await message.answer(await twin.rollback())
-    except TwinError as exc:
-        await message.answer(str(exc))
+async def on_rollback(message: Message, twin: Twin, once: Once) -> None:
+    await message.answer(await once.attempt(twin.rollback))
 
 
-async def on_retrain(message: Message, command: CommandObject, twin: Twin, update_id: int) -> None:
+async def on_retrain(message: Message, command: CommandObject, twin: Twin, once: Once) -> None:
     what = (command.args or "").strip().lower()
     if what not in ("", "full", "stop"):
         await message.answer("Write /retrain, /retrain full or /retrain stop.")
         return
-    if not await _first_time(twin, "last retraining", update_id):
-        return
-    if what == "stop":
-        await message.answer(STOPPED[await twin.retraining.stop()])
-    elif await twin.retraining.order(full=what == "full"):
-        await message.answer("Retraining has begun. A message follows it; /retrain stop ends it.")
-    else:
-        await message.answer("A retraining is going on already. /retrain stop ends it.")
+
+    async def carry_out() -> str:
+        if what == "stop":
+            return STOPPED[await twin.retraining.stop()]
+        if await twin.retraining.order(full=what == "full"):
+            return "Retraining has begun. A message follows it; /retrain stop ends it."
+        return "A retraining is going on already. /retrain stop ends it."
+
+    await message.answer(await once.attempt(carry_out))
 
 
 async def set_menu(bot: Bot, owner_id: int) -> bool:
@@ -152,15 +145,6 @@ async def set_menu(bot: Bot, owner_id: int) -> bool:
 
 def _menu(commands: dict[str, str]) -> list[BotCommand]:
     return [BotCommand(command=name, description=text) for name, text in commands.items()]
-
-
-async def _first_time(twin: Twin, what: str, update_id: int) -> bool:
-    """These commands cannot be repeated, so they are carried out at most once: noted before, not after."""
-    async with twin.store.begin() as connection:
-        if await facts.get(connection, what) == update_id:
-            return False
-        await facts.put(connection, what, update_id)
-    return True
 
 
 def setup() -> Router:

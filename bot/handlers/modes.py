@@ -10,10 +10,12 @@ from aiogram import F, Router
 from aiogram.filters import Command, CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import mode_menu
 from bot.context import Twin, utc_now
 from bot.mode_menu import DEFAULT, ModeTap
+from bot.once import Once
 from bot.telegram import quietly
 from twin import modes, replies
 from twin.modes import MODES
@@ -28,7 +30,7 @@ USAGE = (
 )
 
 
-async def on_mode(message: Message, command: CommandObject, twin: Twin) -> None:
+async def on_mode(message: Message, command: CommandObject, twin: Twin, once: Once) -> None:
     words = (command.args or "").split()
     if not words:
         text, keyboard = await _list(twin, 0)
@@ -41,21 +43,20 @@ async def on_mode(message: Message, command: CommandObject, twin: Twin) -> None:
         text, keyboard = mode_menu.ask_default(cast(Mode, mode))
         await message.answer(**text.as_kwargs(), reply_markup=keyboard)
     else:
-        found = _find(await _contacts(twin), who)
-        if len(found) != 1:
-            await message.answer("Several contacts have this name; use the id." if found else "I know no such contact. /mode lists them.")
-        else:
-            await _set(twin, found[0].dialog_id, mode)
-            await message.answer(f"{found[0].name or found[0].dialog_id}: {mode}.")
+        answer = await once.effect(lambda connection: _set_named(connection, twin, who, mode))
+        twin.bells.ring()
+        await message.answer(answer)
 
 
-async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, twin: Twin) -> None:
+async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, twin: Twin, once: Once) -> None:
     tap = callback_data
-    contact = next((d for d in await _contacts(twin) if d.dialog_id == tap.dialog_id), None)
+    async with twin.store.connect() as connection:
+        contact = next((d for d in await _contacts(connection, twin) if d.dialog_id == tap.dialog_id), None)
     if tap.action == "set" and contact and tap.mode in (*MODES, DEFAULT):
-        await _set(twin, contact.dialog_id, tap.mode)
+        await once.effect(lambda connection: _set(connection, twin, contact.dialog_id, tap.mode))
     if tap.action == "sure" and tap.mode in MODES:
-        await _set_default(twin, tap.mode)
+        await once.effect(lambda connection: _set_default(connection, cast(Mode, tap.mode)))
+    twin.bells.ring()
     text, keyboard = await _page(twin, tap, contact)
     await quietly(callback.answer(), "tap.unanswered")
     if isinstance(callback.message, Message):
@@ -78,31 +79,35 @@ async def _page(twin: Twin, tap: ModeTap, contact: Dialog | None) -> tuple[Text,
 
 
 async def _list(twin: Twin, page: int) -> tuple[Text, InlineKeyboardMarkup | None]:
-    contacts = await _contacts(twin)
     async with twin.store.connect() as connection:
+        contacts = await _contacts(connection, twin)
         return mode_menu.contacts(contacts, await modes.default(connection, twin.settings), page)
 
 
-async def _set(twin: Twin, dialog_id: int, mode: str) -> None:
+async def _set_named(connection: AsyncConnection, twin: Twin, who: str, mode: str) -> str:
+    """Set the mode of the contact who is meant; returns what to tell the owner."""
+    found = _find(await _contacts(connection, twin), who)
+    if len(found) != 1:
+        return "Several contacts have this name; use the id." if found else "I know no such contact. /mode lists them."
+    await _set(connection, twin, found[0].dialog_id, mode)
+    return f"{found[0].name or found[0].dialog_id}: {mode}."
+
+
+async def _set(connection: AsyncConnection, twin: Twin, dialog_id: int, mode: str) -> None:
     chosen = None if mode == DEFAULT else cast(Mode, mode)
-    async with twin.store.begin() as connection:
-        await replies.set_mode(connection, dialog_id, chosen, twin.settings, utc_now())
+    await replies.set_mode(connection, dialog_id, chosen, twin.settings, utc_now())
     log.info("mode.set", dialog_id=dialog_id, mode=mode)
-    twin.bells.ring()
 
 
-async def _set_default(twin: Twin, mode: Mode) -> None:
-    async with twin.store.begin() as connection:
-        await replies.set_default_mode(connection, mode, utc_now())
+async def _set_default(connection: AsyncConnection, mode: Mode) -> None:
+    await replies.set_default_mode(connection, mode, utc_now())
     log.info("mode.default_set", mode=mode)
-    twin.bells.ring()
 
 
-async def _contacts(twin: Twin) -> list[Dialog]:
+async def _contacts(connection: AsyncConnection, twin: Twin) -> list[Dialog]:
     """Who wrote last comes first, then those who never wrote, by name."""
-    async with twin.store.connect() as connection:
-        known = [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
-        wrote = await messages.last_written(connection)
+    known = [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
+    wrote = await messages.last_written(connection)
     return sorted(known, key=lambda d: wrote.get(d.dialog_id, NEVER), reverse=True)
 
 

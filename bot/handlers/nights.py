@@ -5,9 +5,11 @@ from __future__ import annotations
 import structlog
 from aiogram import Router
 from aiogram.types import CallbackQuery, Message
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import run_card
 from bot.context import Twin
+from bot.once import Once
 from bot.run_card import RunTap
 from bot.telegram import quietly
 from twin.errors import TwinError
@@ -19,7 +21,7 @@ MAX_TOAST = 200  # https://core.telegram.org/bots/api#answercallbackquery
 WANTED = {"promote": "waiting", "keep": "waiting", "back": "promoted"}  # the outcome that a button belongs to
 
 
-async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin) -> None:
+async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin, once: Once) -> None:
     async with twin.store.connect() as connection:
         run = await runs.get(connection, callback_data.run_id)
     if run is None:
@@ -30,16 +32,20 @@ async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin)
         # The proof of an adapter takes its seconds; Telegram wants to hear at once.
         await quietly(callback.answer("Trying it in the engine …" if callback_data.action == "promote" else ""), "tap.unanswered")
         toast = None
-        outcome, line = await _carry_out(twin, callback_data.action, str(run.detail["adapter"]), run.detail.get("parent"))
-        async with twin.store.begin() as connection:
-            await runs.decide(connection, run.run_id, outcome, line)
-            if outcome == "kept":
-                await adapters.retire(connection, str(run.detail["adapter"]))
+        name = str(run.detail["adapter"])
+        outcome, line = await _carry_out(twin, callback_data.action, name, run.detail.get("parent"))
+        await once.effect(lambda connection: _decide(connection, run.run_id, name, outcome, line))
         log.info("night.decided", action=callback_data.action, run_id=run.run_id, outcome=outcome)
     if toast is not None:
         await quietly(callback.answer(cut(toast, MAX_TOAST), show_alert=True), "tap.unanswered")
     if run and isinstance(callback.message, Message):
         await _show(twin, callback.message, run.run_id)
+
+
+async def _decide(connection: AsyncConnection, run_id: str, name: str, outcome: str, line: str) -> None:
+    await runs.decide(connection, run_id, outcome, line)
+    if outcome == "kept":
+        await adapters.retire(connection, name)
 
 
 async def _carry_out(twin: Twin, action: str, name: str, parent: str | None) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from aiogram.types import CallbackQuery, Message
 from bot.buttons import SilenceTap, silence_keyboard
 from bot.context import Twin, utc_now
 from bot.digest_text import digest_text
+from bot.once import Once
 from bot.schedule import local_zone
 from bot.telegram import quietly
 from twin import digest, silence
@@ -20,19 +21,19 @@ PAUSED_ALREADY = "All is paused already. /resume goes on."
 ENDED = "Going on. What you approved meanwhile goes out now."
 
 
-async def on_pause(message: Message, twin: Twin) -> None:
-    begun = await _set(twin, begin=True)
+async def on_pause(message: Message, twin: Twin, once: Once) -> None:
+    begun = await _set(twin, once, begin=True)
     await message.answer(BEGUN if begun else PAUSED_ALREADY, reply_markup=silence_keyboard(begin=False))
 
 
-async def on_resume(message: Message, twin: Twin) -> None:
-    ended = await _set(twin, begin=False)
+async def on_resume(message: Message, twin: Twin, once: Once) -> None:
+    ended = await _set(twin, once, begin=False)
     await message.answer(ENDED if ended else "Nothing is paused.")
 
 
-async def on_silence_tap(callback: CallbackQuery, callback_data: SilenceTap, twin: Twin) -> None:
+async def on_silence_tap(callback: CallbackQuery, callback_data: SilenceTap, twin: Twin, once: Once) -> None:
     """Where the button is the only one it turns into its opposite; on a card the desk sees to that."""
-    await _set(twin, begin=callback_data.begin)
+    await _set(twin, once, begin=callback_data.begin)
     await quietly(callback.answer("All is paused" if callback_data.begin else "Going on"), "tap.unanswered")
     message = callback.message
     if not isinstance(message, Message) or not message.reply_markup or sum(map(len, message.reply_markup.inline_keyboard)) > 1:
@@ -51,10 +52,9 @@ async def on_digest(message: Message, twin: Twin) -> None:
     await message.answer(**digest_text(found, silent_since=silent_since, now=now, zone=local_zone()).as_kwargs())
 
 
-async def _set(twin: Twin, *, begin: bool) -> bool:
+async def _set(twin: Twin, once: Once, *, begin: bool) -> bool:
     """False if it was so already."""
-    async with twin.store.begin() as connection:
-        changed = await silence.begin(connection, utc_now()) if begin else await silence.end(connection)
+    changed = await once.effect(lambda connection: silence.begin(connection, utc_now()) if begin else silence.end(connection))
     log.info("silence.begun" if begin else "silence.ended", changed=changed)
     twin.bells.ring()
     return changed

@@ -13,44 +13,51 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.context import Twin, utc_now
 from bot.handlers.taps import refusal
 from bot.incoming import to_message
+from bot.once import Once
 from twin import decisions, replies
-from twin.decisions import Verdict
 from twin.store import cards, prompts
 
 log = structlog.get_logger()
 EDIT_MINUTES = 30  # later than this only a reply to the question counts: a forgotten edit must not send what was meant for the twin
 
 
-async def on_cancel(message: Message, twin: Twin) -> None:
+async def on_cancel(message: Message, twin: Twin, once: Once) -> None:
+    await message.answer(await once.effect(lambda connection: _cancel(connection, twin.settings.bot.expire_hours)))
+
+
+async def _cancel(connection: AsyncConnection, hours: float) -> str:
     now = utc_now()
-    async with twin.store.begin() as connection:
-        prompt = await prompts.newest_open(connection, now - timedelta(hours=twin.settings.bot.expire_hours))
-        closed = await prompts.close(connection, prompt.draft_id, now) if prompt else 0
-    await message.answer("The draft stays as it was." if closed else "There is nothing to cancel.")
+    prompt = await prompts.newest_open(connection, now - timedelta(hours=hours))
+    closed = await prompts.close(connection, prompt.draft_id, now) if prompt else 0
+    return "The draft stays as it was." if closed else "There is nothing to cancel."
 
 
-async def on_text(message: Message, twin: Twin) -> None:
-    async with twin.store.begin() as connection:
-        if await prompts.answered_by(connection, message.message_id):
-            return  # handled before a crash
-        draft_id = await _edited_draft(connection, message)
-        if draft_id is None:
-            own = to_message(message)
-            await replies.receive_from_owner(connection, own, name=twin.settings.owner.name, now=utc_now())
-            verdict = None
-        elif message.text is None:
-            verdict = Verdict("wordless")
-        else:
-            verdict = await decisions.edit(connection, draft_id, message.text, message.message_id, utc_now())
+async def on_text(message: Message, twin: Twin, once: Once) -> None:
+    answer = await once.effect(lambda connection: _take(connection, message, twin.settings.owner.name))
     twin.bells.ring()
-    if verdict:
-        log.info("draft.edited", draft_id=draft_id, outcome=verdict.what)
-    if verdict and verdict.what == "renewed":
-        await message.reply("A newer message came while you typed, so this has not gone out. Your words are on the new card.")
-    elif verdict and verdict.what == "wordless":
-        await message.reply("Only text can be sent. The edit stays open; /cancel ends it.")
-    elif verdict and verdict.what != "done":
-        await message.reply(f"{refusal(verdict)} What you typed was not sent.")
+    if answer:
+        await message.reply(answer)
+
+
+async def _take(connection: AsyncConnection, message: Message, owner: str) -> str:
+    """Take it as the words of an edit or as talk; returns what to tell the owner, if anything."""
+    draft_id = await _edited_draft(connection, message)
+    if draft_id is None:
+        await replies.receive_from_owner(connection, to_message(message), name=owner, now=utc_now())
+        return ""
+    if message.text is None:
+        return "Only text can be sent. The edit stays open; /cancel ends it."
+    verdict = await decisions.edit(connection, draft_id, message.text, utc_now())
+    log.info("draft.edited", draft_id=draft_id, outcome=verdict.what)
+    match verdict.what:
+        case "done":
+            return ""
+        case "renewed":
+            return "A newer message came while you typed, so this has not gone out. Your words are on the new card."
+        case "wordless":
+            return "Only text can be sent. The edit stays open; /cancel ends it."
+        case _:
+            return f"{refusal(verdict)} What you typed was not sent."
 
 
 async def _edited_draft(connection: AsyncConnection, message: Message) -> int | None:

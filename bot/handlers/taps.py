@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import structlog
 from aiogram import Bot, F, Router
-from aiogram.types import CallbackQuery, ForceReply, Message
-from aiogram.utils.formatting import Bold, Code, Text
+from aiogram.types import CallbackQuery, Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.buttons import DoubtTap, Tap, sure
-from bot.cards import MAX_TEXT, shown_name
 from bot.context import Twin, utc_now
+from bot.edit_question import ask_for_words
+from bot.once import Once
 from bot.telegram import quietly
 from twin import decisions, sending
 from twin.decisions import Verdict
-from twin.store import cards, dialogs, prompts
+from twin.store import cards, drafts
 from twin.store.drafts import Draft
-from twin.turns import split_bubbles
-from twin.utf16 import cut
 
 log = structlog.get_logger()
 TOASTS = {
@@ -34,35 +32,47 @@ TOASTS = {
 }
 
 
-async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Twin) -> None:
-    async with twin.store.begin() as connection:
-        verdict = await _decide(connection, callback_data, twin)
-        if verdict.draft and callback.message and verdict.draft.card_message_id is None:
-            # A crash between sending a card and noting its id: this is the one that the owner sees.
-            await cards.adopt_card(connection, verdict.draft.id, callback.message.message_id)
-    log.info("card.tapped", action=callback_data.action, draft_id=callback_data.draft_id, outcome=verdict.what)
-    toast = TOASTS.get(callback_data.action, "") if verdict.what == "done" else refusal(verdict)
+async def on_tap(callback: CallbackQuery, callback_data: Tap, bot: Bot, twin: Twin, once: Once) -> None:
+    toast, is_done = await once.effect(lambda connection: _carry_out(connection, callback, callback_data, twin))
     await quietly(callback.answer(toast), "tap.unanswered")
-    if verdict.what == "done" and verdict.draft:
-        await _ask(callback, callback_data.action, bot, twin, verdict.draft)
-    await _retire_double(callback, verdict.draft)
+    async with twin.store.connect() as connection:
+        draft = await drafts.get(connection, callback_data.draft_id)
+    if is_done and draft:
+        await _ask(callback, callback_data.action, bot, twin, draft)
+    await _retire_double(callback, draft)
     twin.bells.ring()
 
 
+async def _carry_out(connection: AsyncConnection, callback: CallbackQuery, tap: Tap, twin: Twin) -> tuple[str, bool]:
+    """Returns what to tell the owner, and whether it was done."""
+    verdict = await _decide(connection, tap, twin)
+    if verdict.draft and callback.message and verdict.draft.card_message_id is None:
+        # A crash between sending a card and noting its id: this is the one that the owner sees.
+        await cards.adopt_card(connection, verdict.draft.id, callback.message.message_id)
+    log.info("card.tapped", action=tap.action, draft_id=tap.draft_id, outcome=verdict.what)
+    is_done = verdict.what == "done"
+    return TOASTS.get(tap.action, "") if is_done else refusal(verdict), is_done
+
+
 async def _ask(callback: CallbackQuery, action: str, bot: Bot, twin: Twin, draft: Draft) -> None:
-    """What needs one more word of the owner: the text of an edit, or whether answers may go by themselves."""
+    """What needs one more word of the owner: the text of an edit, or whether answers may go by themselves. A card of more than two days
+    comes without its text (InaccessibleMessage), but can be changed by its number like any other."""
     if action == "edit":
         await ask_for_words(bot, twin, draft)
-    elif action == "auto" and isinstance(callback.message, Message):
-        await quietly(callback.message.edit_reply_markup(reply_markup=sure(draft)), "keyboard.kept")
+    elif action == "auto" and callback.message:
+        card = callback.message
+        await quietly(
+            bot.edit_message_reply_markup(chat_id=card.chat.id, message_id=card.message_id, reply_markup=sure(draft)), "keyboard.kept"
+        )
 
 
-async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin) -> None:
-    async with twin.store.begin() as connection:
-        tap = callback_data
-        settled = await sending.answer_doubt(
+async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin, once: Once) -> None:
+    tap = callback_data
+    settled = await once.effect(
+        lambda connection: sending.answer_doubt(
             connection, tap.outbox_id, tap.tried, it_arrived=tap.arrived, settings=twin.settings, now=utc_now()
         )
+    )
     log.info("doubt.answered", outbox_id=callback_data.outbox_id, arrived=callback_data.arrived, settled=settled)
     done = "Good." if callback_data.arrived else "On its way again."
     await quietly(callback.answer(done if settled else "That is settled already."), "tap.unanswered")
@@ -73,21 +83,6 @@ async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin)
 
 async def on_unknown_button(callback: CallbackQuery) -> None:
     await quietly(callback.answer("I do not know this button any more."), "tap.unanswered")
-
-
-async def ask_for_words(bot: Bot, twin: Twin, draft: Draft) -> None:
-    """Ask the owner for the text; his answer finds its draft by this question, also after a restart."""
-    async with twin.store.connect() as connection:
-        dialog = await dialogs.get(connection, draft.dialog_id)
-    name = shown_name(dialog.name if dialog else "")
-    parts: list[Text | str] = ["What should ", Bold(name), " get instead? One bubble a line. /cancel leaves the draft as it is."]
-    words = "\n".join(split_bubbles(draft.text))
-    if words:
-        parts += ["\n\n", Code(cut(words, MAX_TEXT - 300))]
-    hint = ForceReply(input_field_placeholder=cut(f"Your words to {name}", 64))
-    question = await bot.send_message(twin.owner_id, **Text(*parts).as_kwargs(), reply_markup=hint)
-    async with twin.store.begin() as connection:
-        await prompts.add(connection, question.message_id, draft.id, utc_now())
 
 
 def refusal(verdict: Verdict) -> str:

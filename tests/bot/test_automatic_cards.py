@@ -204,15 +204,16 @@ async def test_auto_on_an_old_card_changes_nothing(tmp_path: Path) -> None:
         assert (await _row(scene, "dialogs", dialog_id=ADA))["mode"] is None
 
 
-@pytest.mark.parametrize("wish", ["Shorter", "Warmer"])
-async def test_a_wish_is_written_down_and_makes_another_variant(tmp_path: Path, wish: str) -> None:
+@pytest.mark.parametrize(("wish", "granted"), [("Shorter", "yes"), ("Warmer", "yes, I am so glad! 😊")])
+async def test_a_wish_is_written_down_and_makes_another_variant(tmp_path: Path, wish: str, granted: str) -> None:
     async with opened(tmp_path) as scene:
+        scene.engine.queue = ["answer 1", "answer 2", granted, "answer 3", "answer 4"]
         scene.writes("coming?")
         card = await scene.card("answer 1")
         scene.engine.seconds = 0.3
         scene.tap(card, wish)
         await until(lambda: f"writing a {wish.lower()} one" in card.text)
-        await until(lambda: "answer 2" in card.text)
+        await until(lambda: f"\n{granted}\n" in card.text)
         assert await _actions(scene) == [wish.lower()]
         assert len(scene.cards()) == 1
 

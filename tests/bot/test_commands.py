@@ -8,11 +8,13 @@ import pytest
 from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter, TelegramServerError
 from aiogram.methods import GetMe
 from aiogram.types import Message
-from bot_scene import ADA, BEN, BOT, EVE, OWNER, Scene, data_of, labels, opened, until
+from bot_scene import ADA, BEN, BOT, EVE, OWNER, UNREACHABLE, Scene, data_of, labels, opened, until
 
+import sandbox.world
+from bot.context import utc_now
 from bot.words import OWNER_COMMANDS
 from sandbox.world import Account
-from twin.store import adapters
+from twin.store import adapters, drafts
 
 
 async def test_the_menu_is_the_owners_alone(tmp_path: Path) -> None:
@@ -78,6 +80,75 @@ async def test_approve_means_a_card_that_stood_above_it(tmp_path: Path) -> None:
         await scene.hear("Draft 1 is on its way to Ada Lovelace.")
         await scene.idle()
         assert scene.seen_by(EVE) == []
+
+
+def approve(scene: Scene, text: str, *, above: int, at: float) -> None:
+    """The owner wrote this `at` that time, below the message with the number `above`, and it comes only now."""
+    entities = [{"type": "bot_command", "offset": 0, "length": 8}]
+    owner = {"id": OWNER, "first_name": "Olga"}
+    written = {"message_id": above + 1, "date": int(at), "chat": {**owner, "type": "private"}, "from": {**owner, "is_bot": False}}
+    scene.api.push_update(BOT, "message", {**written, "text": text, "entities": entities})
+
+
+async def two_people(scene: Scene) -> sandbox.world.Message:
+    """Ada's card, and below it Ben's, who is the one to be answered."""
+    scene.writes("first", sender=ADA)
+    await scene.card("first")
+    scene.writes("second", sender=BEN)
+    card = await scene.card("second")
+    await scene.idle()
+    return card
+
+
+@pytest.mark.parametrize("how", ["superseded", "expired", "the card says so already", "the newer card has come"])
+async def test_approve_of_a_card_that_has_ended_meanwhile_approves_nothing(tmp_path: Path, how: str) -> None:
+    """He saw Ben's card as the newest. Ada's, which stands above it, must not get what was meant for Ben."""
+    async with opened(tmp_path) as scene:
+        card = await two_people(scene)
+        number, written_at = card.ids[BOT], scene.world.clock()
+        if how == "superseded":
+            scene.engine.down = UNREACHABLE
+            scene.fail("editMessageText", "error", [500, "Internal Server Error"], times=99)
+            scene.writes("never mind", sender=BEN)
+            await scene.hear("I cannot answer")
+        elif how == "expired":
+            await scene.stop()
+            async with scene.store.begin() as connection:
+                (draft,) = [d for d in await drafts.pending(connection) if d.dialog_id == BEN]
+                await drafts.change(connection, draft, state="expired", reason="timed out", settled_at=utc_now())
+            approve(scene, "/approve", above=number, at=written_at)
+            await scene.start()
+        elif how == "the card says so already":
+            scene.engine.down = UNREACHABLE
+            scene.writes("never mind", sender=BEN)
+            await until(lambda: "Superseded" in card.text)
+        else:
+            scene.writes("never mind", sender=BEN)
+            await scene.card("never mind")
+            await until(lambda: card not in scene.cards())
+        if how != "expired":
+            approve(scene, "/approve", above=number, at=written_at)
+        await scene.hear("Draft 2 is expired already")
+        assert scene.seen_by(ADA) == []
+        assert await scene.rows("outbox") == []
+
+
+async def test_approve_sends_no_variant_that_came_after_it_was_written(tmp_path: Path) -> None:
+    """[Another] was tapped, /approve written, and only then the new words came onto the card."""
+    async with opened(tmp_path) as scene:
+        card = await two_people(scene)
+        number, written_at = card.ids[BOT], scene.world.clock()
+        scene.tap(card, "Another")
+        await until(lambda: "variant 2" in card.text)
+        await scene.idle()
+        for text in ("/approve", "/approve 2"):
+            approve(scene, text, above=number, at=written_at)
+            await scene.hear("The draft has changed.")
+            approve(scene, "/help", above=number, at=written_at)
+            await scene.hear("/approve")
+        assert await scene.rows("outbox") == []
+        approve(scene, "/approve 2", above=number, at=written_at + 5)
+        await until(lambda: scene.seen_by(BEN) == ["answer 3"])
 
 
 async def test_approve_sends_the_newest_or_the_one_named(tmp_path: Path) -> None:

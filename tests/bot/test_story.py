@@ -131,6 +131,40 @@ async def test_another_asks_again_when_the_engine_repeats_itself(tmp_path: Path)
         await until(lambda: "different" in card.text)
 
 
+async def test_another_that_says_the_same_again_is_said_in_words_and_is_no_variant(tmp_path: Path) -> None:
+    """Upper case and spaces make no other answer, nor does one that was shown before."""
+    async with opened(tmp_path) as scene:
+        scene.engine.queue = ["same", "different", "Same ", "different"]
+        scene.writes("coming?")
+        card = await scene.card("same")
+        scene.tap(card, "Another")
+        await until(lambda: "different" in card.text)
+        scene.tap(card, "Another")
+        await until(lambda: "nothing else came" in card.text)
+        assert "different" in card.text
+        assert "variant 2 of 3" in card.text
+        assert "Another" in labels(card)
+        scene.tap(card, "Another")
+        await until(lambda: "variant 3 of 3" in card.text)
+        assert "nothing else came" not in card.text
+        scene.tap(card, "Send")
+        await scene.hear("answer 5", account=ADA)
+
+
+@pytest.mark.parametrize(("wish", "words"), [("Shorter", "as long as it was"), ("Warmer", "no.")])
+async def test_a_wish_that_is_not_granted_is_said_in_words(tmp_path: Path, wish: str, words: str) -> None:
+    async with opened(tmp_path) as scene:
+        scene.engine.queue = ["I come at nine", *[f"{words} {i}" for i in range(4)]]
+        scene.writes("coming?")
+        card = await scene.card("I come at nine")
+        scene.tap(card, wish)
+        await until(lambda: f"nothing {wish.lower()} came" in card.text)
+        assert "I come at nine" in card.text
+        assert "variant" not in card.text
+        scene.tap(card, "Send")
+        await scene.hear("I come at nine", account=ADA)
+
+
 async def test_skip_sends_nothing_and_undo_brings_it_back(tmp_path: Path) -> None:
     async with opened(tmp_path) as scene:
         scene.writes("ok")
@@ -166,17 +200,55 @@ async def test_a_newer_message_supersedes_the_card(tmp_path: Path) -> None:
         scene.writes("coming?")
         old = await scene.card("answer 1")
         buttons = old.reply_markup
+        scene.engine.down = UNREACHABLE
         scene.writes("never mind, stay home")
-        new = await scene.card("answer 2")
-        assert "coming?\nnever mind, stay home" in new.text
         await until(lambda: "Superseded by a newer message" in old.text)
         assert labels(old) == []
         old.reply_markup = buttons
         scene.tap(old, "Send")
-        await scene.idle()
+        await until(lambda: scene.api.calls_of("answerCallbackQuery"))
         assert scene.seen_by(ADA) == []
+        scene.engine.down = None
+        new = await scene.card("answer 2")
+        assert "coming?\nnever mind, stay home" in new.text
         scene.tap(new, "Send")
         await scene.hear("answer 2", account=ADA)
+
+
+async def test_the_card_of_a_newer_message_replaces_the_older_one(tmp_path: Path) -> None:
+    """Five messages leave one card of Ada's, and Ben's, and the one that the owner decided on."""
+    async with opened(tmp_path) as scene:
+        scene.writes("for you", sender=BEN)
+        await scene.card("for you")
+        scene.writes("first")
+        first = await scene.card("first")
+        scene.tap(first, "Skip")
+        await until(lambda: labels(first) == ["Undo"])
+        for number in range(5):
+            scene.writes(f"message {number}")
+            await scene.card(f"message {number}")
+        await until(lambda: len(scene.cards()) == 3)
+        await scene.idle()
+        assert [card.text.split("\n")[0].split(" · ")[0] for card in scene.cards()] == ["Ben", "Ada Lovelace", "Ada Lovelace"]
+        assert "Skipped" in first.text
+        assert "message 4" in scene.cards()[-1].text
+        await scene.stop()
+        await scene.start()
+        await scene.idle()
+        assert len(scene.cards()) == 3
+
+
+async def test_a_card_that_telegram_does_not_let_go_stays_and_holds_nothing_up(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("first")
+        old = await scene.card("first")
+        scene.fail("deleteMessage", "error", [400, "Bad Request: message can't be deleted for everyone"])
+        scene.writes("second")
+        new = await scene.card("second")
+        await scene.idle()
+        assert "Superseded" in old.text
+        assert scene.cards() == [old, new]
+        assert len(scene.api.calls_of("deleteMessage")) == 1
 
 
 async def test_words_typed_while_a_newer_message_came_wait_on_a_new_card(tmp_path: Path) -> None:
@@ -202,8 +274,9 @@ async def test_words_edited_by_the_contact_are_drafted_again(tmp_path: Path) -> 
         message = scene.writes("see you at 8")
         old = await scene.card("answer 1")
         scene.world.edit(message, text="see you at 9")
-        await until(lambda: len(scene.cards()) == 2 and "Superseded" in old.text)
-        assert "see you at 9" in scene.cards()[1].text
+        new = await scene.card("see you at 9")
+        await until(lambda: scene.cards() == [new])
+        assert "Superseded" in old.text
         await scene.idle()
         assert scene.engine.asked[-1][-1].content == "see you at 9"
         (row,) = await scene.rows("messages")

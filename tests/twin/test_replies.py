@@ -262,12 +262,9 @@ async def test_an_answered_prompt_is_not_answered_twice(chat: Chat) -> None:
     draft = await chat.draft()
     assert draft
     await prompts.add(chat.connection, 500, draft.id, chat.now)
-    assert (await decisions.edit(chat.connection, draft.id, "mine", 501, chat.now)).what == "done"
-    prompt = await prompts.answered_by(chat.connection, 501)
-    assert prompt
-    assert prompt.draft_id == draft.id
+    assert (await decisions.edit(chat.connection, draft.id, "mine", chat.now)).what == "done"
     assert await prompts.newest_open(chat.connection, START) is None
-    assert (await decisions.edit(chat.connection, draft.id, "mine", 501, chat.now)).what == "decided"
+    assert (await decisions.edit(chat.connection, draft.id, "mine", chat.now)).what == "decided"
     assert len(await chat.rows("outbox")) == 1
 
 
@@ -302,7 +299,7 @@ async def test_whatever_the_order_an_approval_sends_once_and_nothing_else_is_sen
                     assert draft_id not in approved
                     approved[draft_id] = verdict.draft.text
             case 5:
-                verdict = await decisions.edit(chat.connection, draft_id, f"own {step}", 10_000 + step, chat.now)
+                verdict = await decisions.edit(chat.connection, draft_id, f"own {step}", chat.now)
                 if verdict.what == "done":
                     assert draft_id not in approved
                     approved[draft_id] = f"own {step}"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, literal_column, null, select, text, update
+from sqlalchemy import func, literal_column, null, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.drafts import BUMPED, COLUMNS, WITH_WAITING, Draft
 from twin.store.prepared import Prepared, given
-from twin.store.tables import IS_PENDING, PACED, drafts
+from twin.store.tables import IS_PENDING, PACED, TO_REPLACE, drafts
 
 BY_CARD = Prepared(select(*COLUMNS).where(drafts.c.card_message_id == given("card_id")).limit(1))
 _STALE = drafts.c.shown_revision < drafts.c.revision, drafts.c.dialog_id != given("except_dialog_id")
@@ -31,8 +31,22 @@ PASS_OVER = Prepared(
 MARK_SHOWN = Prepared(
     update(drafts)
     .where(drafts.c.id == given("which"))
-    .values(card_message_id=given("card_message_id"), shown_revision=given("shown_revision"))
+    .values(card_message_id=given("card_message_id"), shown_revision=given("shown_revision"), shown_at=given("shown_at"))
 )
+_SEEN = drafts.c.card_message_id < given("message_id"), drafts.c.is_automatic.is_(False)
+_ENDED_LATER = (drafts.c.shown_revision < drafts.c.revision) | (drafts.c.shown_at >= given("at"))
+SEEN_WAITING = Prepared(
+    select(*COLUMNS).where(*_SEEN, IS_PENDING | ((drafts.c.state == "expired") & _ENDED_LATER)).order_by(drafts.c.card_message_id.desc())
+)
+REPLACEABLE = Prepared(select(*COLUMNS).where(text(TO_REPLACE)))
+NEWER_CARD = Prepared(
+    select(*COLUMNS)
+    .where(drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id"))
+    .where(drafts.c.id > given("which"), drafts.c.card_message_id.is_not(None))
+    .order_by(drafts.c.id.desc())
+    .limit(1)
+)
+MARK_REPLACED = Prepared(update(drafts).where(drafts.c.id == given("which")).values(is_replaced=true(), shown_at=given("shown_at")))
 NEXT_UNDO_END = Prepared(select(func.min(drafts.c.undo_until)).where(drafts.c.undo_until.is_not(None)))
 
 
@@ -61,8 +75,35 @@ async def pass_over(connection: AsyncConnection, *, except_dialog_id: int) -> in
     return await PASS_OVER.run(connection, except_dialog_id=except_dialog_id)
 
 
-async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id: int | None) -> None:
-    await MARK_SHOWN.run(connection, which=draft.id, card_message_id=card_message_id, shown_revision=draft.revision)
+async def mark_shown(connection: AsyncConnection, draft: Draft, card_message_id: int | None, at: datetime | None) -> None:
+    """The card shows this revision, `at` what time by Telegram's clock."""
+    await MARK_SHOWN.run(connection, which=draft.id, card_message_id=card_message_id, shown_revision=draft.revision, shown_at=at)
+
+
+async def seen_waiting(connection: AsyncConnection, message_id: int, at: datetime) -> list[Draft]:
+    """What the owner saw waiting for him when he wrote this message in his chat with the bot, the newest card first: drafts whose card
+    stood above it, and which are pending, or ended so late that the card did not say so yet. `at`: of his message, in whole seconds, by
+    Telegram's clock, which is also that of the cards."""
+    return [Draft._make(row) for row in await SEEN_WAITING.rows(connection, message_id=message_id, at=at)]
+
+
+def shows(draft: Draft, message_id: int, at: datetime) -> bool:
+    """Whether the card showed the draft's present words when the owner wrote this message. The first words are there from the
+    beginning; later ones are shown when the card is changed."""
+    if draft.card_message_id is None or draft.card_message_id >= message_id:
+        return False
+    return draft.variant == 1 or (draft.shown_revision == draft.revision and (draft.shown_at is None or draft.shown_at < at))
+
+
+async def to_replace(connection: AsyncConnection) -> list[tuple[Draft, Draft]]:
+    """Cards of drafts that a newer message ended, each with the newer draft whose card stands there now."""
+    found = [Draft._make(row) for row in await REPLACEABLE.rows(connection)]
+    newer = [await NEWER_CARD.first(connection, channel=d.channel, dialog_id=d.dialog_id, which=d.id) for d in found]
+    return [(old, Draft._make(row)) for old, row in zip(found, newer, strict=True) if row]
+
+
+async def mark_replaced(connection: AsyncConnection, draft: Draft, at: datetime | None) -> None:
+    await MARK_REPLACED.run(connection, which=draft.id, shown_at=at)
 
 
 async def adopt_card(connection: AsyncConnection, draft_id: int, card_message_id: int) -> None:

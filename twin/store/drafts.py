@@ -24,6 +24,8 @@ class Draft(NamedTuple):
 
     `mode` is the contact's when it was written; `flags` say why it waits for the owner although that is auto. `is_automatic`: it was
     the twin who let it go out, and the owner has not approved it since.
+    `shown_at`: since when the card shows what it shows, by Telegram's clock; None: it was not changed since it was sent, or not by this
+    version. `is_replaced`: the card is gone, or was left alone for good.
     `intent` "rest": the owner usually lets such a message rest. `wish`: what the variant that was asked for should be.
     """
 
@@ -50,13 +52,15 @@ class Draft(NamedTuple):
     wish: Wish | None
     undo_until: datetime | None
     is_automatic: bool = False
+    shown_at: datetime | None = None
+    is_replaced: bool = False
 
 
 COLUMNS = tuple(getattr(drafts.c, name) for name in Draft._fields)
 
 
 _HERE = drafts.c.channel == given("channel"), drafts.c.dialog_id == given("dialog_id")
-_LATER = {"id", "another_due_at", "card_message_id", "wish"}
+_LATER = {"id", "another_due_at", "card_message_id", "wish", "shown_at", "is_replaced"}
 _NEW = [name for name in Draft._fields if name not in _LATER]
 _ANSWERED = ("approved", "edited", "sending", "sent", "failed")
 ADD = Prepared(drafts.insert().values({name: given(name) for name in _NEW}))

@@ -18,7 +18,7 @@ from twin.errors import StoreError
 from twin.store.driver import Group, InlineConnection, inline_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0008"  # the newest of them
+HEAD = "0009"  # the newest of them
 BUSY_SECONDS = 10
 _ALEMBIC = threading.Lock()  # its context is one for the whole process
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.store.driver import run_at_once
@@ -24,7 +24,9 @@ WAITING = Prepared(
     .order_by(inbox.c.update_id)
     .limit(given("count"))
 )
-FINISH = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(done_at=given("done_at"), payload=""))
+FINISH = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(done_at=given("done_at"), payload="", outcome=null()))
+OUTCOME = Prepared(select(inbox.c.outcome).where(inbox.c.update_id == given("which")))
+NOTE_OUTCOME = Prepared(update(inbox).where(inbox.c.update_id == given("which")).values(outcome=given("outcome")))
 KEEP = "INSERT INTO inbox (update_id, payload, received_at, attempts) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING"
 _KINDS = ("business_message", "edited_business_message", "deleted_business_messages")
 _DIALOG = func.coalesce(*(func.json_extract(inbox.c.payload, f"$.{kind}.chat.id") for kind in _KINDS))
@@ -77,6 +79,19 @@ async def unheeded(connection: AsyncConnection) -> set[int] | None:
     """The dialogs of the owner's account with something in the inbox that is not handled yet; None: it may concern all of them."""
     found = {row[0] for row in await UNHEEDED.rows(connection)}
     return None if None in found else found
+
+
+async def outcome(connection: AsyncConnection, update_id: int) -> str | None:
+    """What was noted about an update that was handled before; None: nothing."""
+    row = await OUTCOME.first(connection, which=update_id)
+    return row[0] if row else None
+
+
+async def note_outcome(connection: AsyncConnection, update_id: int, outcome: str) -> None:
+    """To be called in the transaction that holds the effect. An update that is not in the inbox could not be told from a repeated one,
+    and so may have no effect: that is a bug, and raises LookupError."""
+    if not await NOTE_OUTCOME.run(connection, which=update_id, outcome=outcome):
+        raise LookupError(f"update {update_id} is not in the inbox")
 
 
 async def count_failure(connection: AsyncConnection, update_id: int) -> None:

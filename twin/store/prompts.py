@@ -15,13 +15,12 @@ from twin.store.tables import prompts
 
 @dataclass(frozen=True)
 class Prompt:
-    """`message_id` is the question in the owner's chat; `answer_message_id` the owner's message that answered it."""
+    """`message_id` is the question in the owner's chat."""
 
     message_id: int
     draft_id: int
     created_at: datetime
     closed_at: datetime | None
-    answer_message_id: int | None
 
 
 COLUMNS = tuple(getattr(prompts.c, name) for name in Prompt.__dataclass_fields__)
@@ -36,18 +35,14 @@ async def asked_by(connection: AsyncConnection, message_id: int) -> Prompt | Non
     return await _one(connection, prompts.c.message_id == message_id)
 
 
-async def answered_by(connection: AsyncConnection, message_id: int) -> Prompt | None:
-    return await _one(connection, prompts.c.answer_message_id == message_id)
-
-
 async def newest_open(connection: AsyncConnection, since: datetime) -> Prompt | None:
     return await _one(connection, prompts.c.closed_at.is_(None), prompts.c.created_at >= since)
 
 
-async def close(connection: AsyncConnection, draft_id: int, at: datetime, *, answer_message_id: int | None = None) -> int:
+async def close(connection: AsyncConnection, draft_id: int, at: datetime) -> int:
     """Close every open question about a draft; returns how many there were."""
     open_ones = update(prompts).where(prompts.c.draft_id == draft_id, prompts.c.closed_at.is_(None))
-    return (await connection.execute(open_ones.values(closed_at=at, answer_message_id=answer_message_id))).rowcount
+    return (await connection.execute(open_ones.values(closed_at=at))).rowcount
 
 
 async def _one(connection: AsyncConnection, *where: Any) -> Prompt | None:

@@ -127,6 +127,7 @@ inbox = Table(
     Column("done_at", UtcDateTime),
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", Text),
+    Column("outcome", Text),  # what its handler came to, as JSON, while its answer is under way; see bot/once.py
     Index("ix_inbox_done_at_update_id", "done_at", "update_id"),
 )
 
@@ -144,6 +145,8 @@ replies_due = Table(
 # Goes, or went, by itself: its card is shown at Telegram's pace. Words for SQLite, which takes a partial index only where a query has the
 # same ones; the plus, of no use any more, is from when there was an index of all states.
 PACED = "is_automatic = 1 AND +state IN ('approved', 'sending', 'sent')"
+# The card of a draft that a newer message of the contact ended: it goes when the newer draft has one.
+TO_REPLACE = "state = 'expired' AND reason = 'superseded' AND is_replaced = 0 AND card_message_id IS NOT NULL"
 DRAFT_STATES = ("pending", "approved", "edited", "rejected", "expired", "sending", "sent", "failed")
 
 drafts = Table(
@@ -172,11 +175,14 @@ drafts = Table(
     Column("wish", String(8)),  # what the variant asked for should be: another | shorter | warmer
     Column("undo_until", UtcDateTime),  # until then an automatic answer can be taken back
     Column("is_automatic", Boolean, nullable=False, server_default=false()),  # the twin, not the owner, let it go out
+    Column("shown_at", UtcDateTime),  # since when the card shows what it shows, by Telegram's clock
+    Column("is_replaced", Boolean, nullable=False, server_default=false()),  # the card made room for that of a newer draft
     Index("ix_drafts_pending", "dialog_id", sqlite_where=text("state = 'pending'")),  # few are, and for most their state changes twice
     Index("ix_drafts_author_created_at", "author", "created_at"),
     Index("ix_drafts_card_message_id", "card_message_id"),
     Index("ix_drafts_undo_until", "undo_until", sqlite_where=Column("undo_until").is_not(None)),
     Index("ix_drafts_unshown", "id", sqlite_where=text(f"shown_revision < revision AND NOT ({PACED})")),
+    Index("ix_drafts_to_replace", "dialog_id", sqlite_where=text(TO_REPLACE)),
     Index("ix_drafts_unshown_paced", "card_message_id", "id", sqlite_where=text(f"shown_revision < revision AND {PACED}")),
     CheckConstraint(f"state IN {DRAFT_STATES}", name="state"),
 )
@@ -241,7 +247,6 @@ prompts = Table(
     Column("draft_id", Integer, ForeignKey("drafts.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),  # answered, cancelled or overtaken
-    Column("answer_message_id", BigInteger),  # the owner's message that answered it
 )
 
 # What the owner must be told, written down in the transaction that found it out.

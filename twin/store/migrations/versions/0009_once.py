@@ -1,0 +1,28 @@
+"""What an update came to is kept with it until it is finished. A card knows since when it shows what it shows, and makes room for a newer
+one; those that stand in the owner's chat already stay."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("inbox", sa.Column("outcome", sa.Text(), nullable=True))
+    op.drop_column("prompts", "answer_message_id")
+    op.add_column("drafts", sa.Column("shown_at", sa.BigInteger(), nullable=True))
+    op.add_column("drafts", sa.Column("is_replaced", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.execute("UPDATE drafts SET is_replaced = 1 WHERE card_message_id IS NOT NULL AND state = 'expired'")
+    to_replace = sa.text("state = 'expired' AND reason = 'superseded' AND is_replaced = 0 AND card_message_id IS NOT NULL")
+    op.create_index("ix_drafts_to_replace", "drafts", ["dialog_id"], sqlite_where=to_replace)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_drafts_to_replace", "drafts")
+    op.drop_column("drafts", "is_replaced")
+    op.drop_column("drafts", "shown_at")
+    op.add_column("prompts", sa.Column("answer_message_id", sa.BigInteger(), nullable=True))
+    op.drop_column("inbox", "outcome")
