@@ -46,6 +46,7 @@ def to_message(message: types.Message) -> Message:
         forwarded=message.forward_origin is not None,
         via_bot=message.via_bot is not None,
         source="received",
+        unattended=bool(message.is_from_offline),
     )
 
 

@@ -89,6 +89,7 @@ class Message:
     sender_business_bot_id: int | None = None
     random_id: int | None = None  # MTProto sends
     service: str | None = None  # e.g. "history_clear", "phone_call": a service message
+    unattended: bool = False  # sent by itself: an away, greeting or scheduled message
     reactions: dict[int, tuple[str, ...]] = field(default_factory=dict)  # account id -> its emoji
 
     def other(self, account_id: int) -> int:
@@ -329,6 +330,7 @@ class World:
         connection: BusinessConnection | None = None,
         random_id: int | None = None,
         service: str | None = None,
+        unattended: bool = False,
         silent: bool = False,
     ) -> Message:
         """Put a message into a private chat (or a group). `silent` adds history without events, for loading a world.
@@ -363,6 +365,7 @@ class World:
             sender_business_bot_id=connection.bot_id if connection else None,
             random_id=random_id,
             service=service,
+            unattended=unattended,
         )
         self.messages[message.uid] = message
         self._chats.setdefault(chat, []).append(message)

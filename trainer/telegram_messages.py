@@ -51,9 +51,9 @@ def to_message(raw: Any, dialog_id: int) -> Message | None:
         kind,
         reply_to_id(raw.reply_to) if raw.reply_to else None,
         raw.fwd_from is not None,
-        # `offline` marks greetings and away messages: Telegram sends them by itself, nobody typed them there and then
-        raw.via_bot_id is not None or bool(raw.offline),
+        raw.via_bot_id is not None,
         "collected" if raw.via_business_bot_id is None else "twin",
+        bool(raw.offline) or bool(raw.from_scheduled),
     )
 
 

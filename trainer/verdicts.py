@@ -19,6 +19,7 @@ REASONS = {
     "media": "is not text (voice, photo, sticker...), or in one turn with such",
     "forwarded": "was forwarded, or in one turn with such",
     "via_bot": "was written by an inline bot, or in one turn with such",
+    "unattended": "went by itself (away, greeting or scheduled), or in one turn with such",
     "twin": "was written by the twin, or in one turn with such",
     "business": "came through a Telegram Business connection and was not collected",
     "spread": "belongs to a turn spread over more than an hour",
@@ -86,7 +87,7 @@ def _verdict(burst: Sequence[Message], turn: Turn, *, answers: bool) -> str:
     if not answers:
         return "opener"
     for message in burst:
-        if message.kind != "text" or message.forwarded or message.via_bot or message.source == "twin":
+        if message.kind != "text" or message.forwarded or message.via_bot or message.unattended or message.source == "twin":
             return _foreign(burst)
     if burst[-1].sent_at - burst[0].sent_at > SPREAD:
         return "spread"
@@ -101,6 +102,8 @@ def _foreign(burst: Sequence[Message]) -> str:
         return "forwarded"
     if any(message.via_bot for message in burst):
         return "via_bot"
+    if any(message.unattended for message in burst):
+        return "unattended"
     return "twin" if any(message.source == "twin" for message in burst) else "media"
 
 

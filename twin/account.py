@@ -50,7 +50,7 @@ async def owner_wrote(
     known = await messages.get(connection, CHANNEL, message.dialog_id, message.message_id)
     if known is None:
         return await takeover.owner_spoke(connection, message, name=name, username=username, settings=settings, now=now)
-    if known.source != "collected" or known.kind == "service":
+    if known.source != "collected" or known.kind == "service" or message.unattended:
         return False
     await takeover.take_over(connection, message, settings, now)
     return True

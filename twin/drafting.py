@@ -136,7 +136,9 @@ async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now
 def in_order(history: list[Message], channel: str, answered_id: int) -> list[Message]:
     """Unanswered words last. What the owner wrote in the chat himself answers all that was there before it."""
     if channel == "account":
-        by_hand = [m.message_id for m in history if m.out and m.channel == channel and m.source not in ("twin", "owner")]
+        by_hand = [
+            m.message_id for m in history if m.out and m.channel == channel and m.source not in ("twin", "owner") and not m.unattended
+        ]
         answered_id = max([answered_id, *by_hand])
     return answered_first(history, channel, answered_id)
 

@@ -11,7 +11,7 @@ from twin.times import since_1970
 from twin.turns import Message
 
 QUERY = (
-    "SELECT sent_at, message_id, out, text, kind, reply_to_id, forwarded, via_bot, source"
+    "SELECT sent_at, message_id, out, text, kind, reply_to_id, forwarded, via_bot, source, unattended"
     " FROM messages WHERE channel = ? AND dialog_id = ? AND deleted_at IS NULL"
 )
 
@@ -44,6 +44,7 @@ class History:
                 forwarded == 1,
                 via_bot == 1,
                 source,
+                unattended == 1,
             )
-            for sent_at, message_id, out, text, kind, reply_to_id, forwarded, via_bot, source in rows
+            for sent_at, message_id, out, text, kind, reply_to_id, forwarded, via_bot, source, unattended in rows
         ]

@@ -36,7 +36,7 @@ def past_replies(history: Sequence[Message], burst: Sequence[Message], *, limit:
     if not wanted:
         return []
     newest = {(m.channel, m.message_id) for m in burst}
-    runs = bursts([m for m in history[-NEWEST:] if (m.channel, m.message_id) not in newest])
+    runs = bursts([m for m in history[-NEWEST:] if (m.channel, m.message_id) not in newest and not m.unattended])
     alike: list[tuple[float, list[Message], list[Message]]] = []
     for asked, replied in pairwise(runs):
         if asked[0].out or all(m.source == "twin" for m in replied):

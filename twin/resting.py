@@ -75,7 +75,7 @@ def _light(message: Message) -> str | None:
 
 def _cases(messages: Sequence[Message], newest: Container[tuple[str, int]]) -> Iterator[tuple[str, bool]]:
     """(what it was like, whether it was let rest) of every earlier light burst whose fate was the owner's doing."""
-    for run, following in pairwise(_runs(messages)):
+    for run, following in pairwise(_runs([message for message in messages if not message.unattended])):
         if run[0].out or any((m.channel, m.message_id) in newest for m in run):
             continue
         kind = kind_of(run)

@@ -52,7 +52,8 @@ async def compare(connection: AsyncConnection, message: Message, now: datetime) 
 async def _burst(connection: AsyncConnection, draft: Draft, message: Message) -> list[Message]:
     """The owner's first messages after what the draft answers, up to this one, if no pause parts them."""
     newer = await messages.after(connection, message.channel, message.dialog_id, draft.answers_message_id)
-    own = [m for m in newer if m.out and m.kind == "text" and m.source not in ("twin", "owner") and m.message_id <= message.message_id]
+    typed = [m for m in newer if m.out and m.kind == "text" and m.source not in ("twin", "owner") and not m.unattended]
+    own = [m for m in typed if m.message_id <= message.message_id]
     for earlier, later in pairwise(own):
         if later.sent_at - earlier.sent_at > BURST:
             return []

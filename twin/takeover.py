@@ -26,7 +26,8 @@ async def owner_spoke(
 ) -> bool:
     """Keep what the owner wrote by hand, and hold the twin's tongue there. `name` is the contact's.
 
-    False if it is none of that: known already, sent by the twin through the live session, or no words of anybody."""
+    False if it is none of that: known already, sent by the twin through the live session, no words of anybody, or sent while he was
+    away (`unattended`)."""
     dialog = await dialogs.get(connection, message.dialog_id)
     if dialog and dialog.excluded:
         return False
@@ -38,7 +39,7 @@ async def owner_spoke(
         return False
     await dialogs.save(connection, message.dialog_id, name=name, username=username)
     await messages.save(connection, [message])
-    if message.kind == "service":
+    if message.kind == "service" or message.unattended:
         return False
     await take_over(connection, message, settings, now)
     return True
@@ -94,7 +95,7 @@ async def deleted(
     for draft in await drafts.pending(connection, channel, dialog_id):
         await prompts.close(connection, draft.id, now)
     await supersede(connection, channel, dialog_id, DELETED, now)
-    left = [m for m in await messages.after(connection, channel, dialog_id, answered) if m.kind != "service"]
+    left = [m for m in await messages.after(connection, channel, dialog_id, answered) if m.kind != "service" and not m.unattended]
     dialog = await dialogs.get(connection, dialog_id)
     if left and not left[-1].out and await modes.effective(connection, dialog, settings) != "off":
         await due.put(connection, channel, dialog_id, now + timedelta(seconds=settings.bot.burst_seconds))

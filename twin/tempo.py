@@ -106,7 +106,7 @@ def learn(messages: Sequence[Message], zone: tzinfo) -> Tempo:
     for message in messages:
         if message.kind == "service":
             continue
-        if before is not None and message.out and not message.via_bot and message.source not in ("twin", "owner"):
+        if before is not None and message.out and not (message.via_bot or message.unattended) and message.source not in ("twin", "owner"):
             seconds = (message.sent_at - before.sent_at).total_seconds()
             if not before.out:
                 if seconds <= LONGEST_REPLY:

@@ -26,6 +26,7 @@ class Message(NamedTuple):
     `source`: "collected", "imported", "received" (live, through the bot), "business" (through a connection: never learned from),
     "twin" (the twin's own unedited words) or "owner" (typed or edited by the owner through the twin).
     `channel`: "account" (the owner's own chats) or "bot".
+    `unattended`: it went by itself, as an away, greeting or scheduled message does: the owner was not there.
     """
 
     channel: str
@@ -39,6 +40,7 @@ class Message(NamedTuple):
     forwarded: bool = False
     via_bot: bool = False
     source: str = "collected"
+    unattended: bool = False
 
 
 class Turn(NamedTuple):

@@ -87,6 +87,8 @@ def message(door: Door, of: Message, *, bot_id: int, box: int, with_reply: bool 
         shape["sender_business_bot"] = user(world.account(of.sender_business_bot_id))
     if of.forwarded_from is not None:
         shape["forward_origin"] = _origin(door, of.forwarded_from, of.date)
+    if of.unattended:
+        shape["is_from_offline"] = True
     if of.edit_date is not None:
         shape["edit_date"] = of.edit_date
     if with_reply and of.reply_to is not None and (replied := world.messages.get(of.reply_to)):

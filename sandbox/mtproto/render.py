@@ -28,6 +28,7 @@ def _is_plain(message: Message) -> bool:
         or message.forwarded_from
         or message.sender_business_bot_id
         or message.reactions
+        or message.unattended
     )
 
 
@@ -96,6 +97,7 @@ class Renderer:
             edit_date=message.edit_date,
             fwd_from=self._forward_header(message),
             via_business_bot_id=message.sender_business_bot_id,
+            offline=message.unattended or None,
             reactions=self._reactions(message, viewer_id) if message.reactions else None,
             **common,
         )

@@ -36,6 +36,22 @@ async def test_a_contact_writes_and_the_approved_draft_goes_as_the_owner(tmp_pat
         assert (await scene.rows("dialogs"))[0]["silent_until"] is None
 
 
+async def test_what_telegram_sends_while_he_is_away_is_no_takeover(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        scene.contact_writes("hello Olga")
+        card = await scene.card("hello Olga")
+        scene.world.send(OWNER, ADA, "I am away until Monday.", unattended=True)
+        await scene.current()
+        await scene.idle()
+        assert labels(card)[0] == "Send"
+        assert [(row["text"], row["unattended"]) for row in await scene.rows("messages") if row["out"]] == [
+            ("I am away until Monday.", True)
+        ]
+        assert (await scene.rows("dialogs"))[0]["silent_until"] is None
+        scene.tap(card, "Send")
+        await until(lambda: scene.received_by() == ["I am away until Monday.", "answer 1"])
+
+
 async def test_edits_and_deletions_of_a_contact_are_followed(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
         first = scene.contact_writes("come at fvie")

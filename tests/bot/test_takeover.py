@@ -53,6 +53,40 @@ async def test_what_is_due_is_dropped(tmp_path: Path) -> None:
         assert scene.engine.asked == []
 
 
+async def test_what_telegram_sends_while_he_is_away_is_no_takeover(tmp_path: Path) -> None:
+    """An away message while the draft is due, a greeting while its card waits: the draft stays, and answers the contact."""
+    async with opened(tmp_path, burst_seconds=0.5) as scene:
+        await scene.connected()
+        scene.whispers("hello")
+        scene.types("I am away until Monday.", unattended=True)
+        card = await scene.card("hello")
+        scene.types("Welcome!", unattended=True)
+        scene.whispers("anyone there?", sender=BEN)  # handled after it
+        await scene.card("anyone there?")
+        await scene.idle()
+        assert labels(card)[0] == "Send"
+        assert not await _silent(scene)
+        assert [turns[-1].content for turns in scene.engine.asked] == ["hello", "anyone there?"]
+        kept = [(row["text"], row["unattended"]) for row in await scene.rows("messages") if row["out"]]
+        assert kept == [("I am away until Monday.", True), ("Welcome!", True)]
+        scene.tap(card, "Send")
+        await until(lambda: scene.chat() == ["I am away until Monday.", "Welcome!", "answer 1"])
+        scene.types("now it is me")
+        await until(lambda: _silent(scene))
+
+
+async def test_after_a_deletion_an_away_message_is_no_answer(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        await scene.connected()
+        scene.whispers("hello")
+        regretted = scene.whispers("and another thing")
+        await scene.card("and another thing")
+        scene.types("I am away until Monday.", unattended=True)
+        scene.world.delete([regretted])
+        card = await until(lambda: [c for c in scene.cards("hello") if "another thing" not in c.text and labels(c)])
+        assert labels(card[0])[0] == "Send"
+
+
 async def _has_due(scene: Scene) -> bool:
     return bool(await scene.rows("replies_due"))
 

@@ -149,6 +149,7 @@ def test_service_and_empty_messages_have_no_place():
         ({"source": "received"}, "train"),
         ({"forwarded": True}, "forwarded"),
         ({"via_bot": True}, "via_bot"),
+        ({"unattended": True}, "unattended"),
         ({"kind": "photo"}, "media"),
         ({"kind": "round_video_of_tomorrow"}, "media"),
     ],

@@ -225,7 +225,7 @@ async def test_a_failed_transaction_leaves_nothing(store):
 async def test_messages_come_back_as_they_went_in(store):
     rows = [
         message(1, "a\x00b\n\\n 🙂 'x'"),
-        message(2, "look", kind="photo", out=True, reply_to_id=1, forwarded=True, via_bot=True, source="twin"),
+        message(2, "look", kind="photo", out=True, reply_to_id=1, forwarded=True, via_bot=True, source="twin", unattended=True),
         message(3, "", kind="voice", channel="bot", source="received"),
     ]
     async with store.begin() as connection:

@@ -66,7 +66,15 @@ def test_midnight_has_neighbours_on_both_sides():
 
 def test_what_the_twin_sent_teaches_nothing_and_answers_all_the_same():
     messages = chat(
-        them("a"), me("b", source="twin"), me("c", after=1), them("d"), me("e", source="owner"), them("f"), me("g", via_bot=True)
+        them("a"),
+        me("b", source="twin"),
+        me("c", after=1),
+        them("d"),
+        me("e", source="owner"),
+        them("f"),
+        me("g", via_bot=True),
+        them("h"),
+        me("i", unattended=True),
     )
     known = tempo.learn(messages, UTC)
     assert known.replies == 0

@@ -55,6 +55,7 @@ WROTE_SINCE = Prepared(
     .where(
         messages.c.dialog_id == given("dialog_id"),
         messages.c.out,
+        messages.c.unattended.is_(False),
         messages.c.source.in_(("collected", "business")),
         messages.c.sent_at >= given("at"),
     )

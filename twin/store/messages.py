@@ -21,7 +21,7 @@ SENT_AT = Message._fields.index("sent_at")
 INSERT = f"INSERT INTO messages ({', '.join(Message._fields)}) VALUES "
 PLACES = f"({', '.join('?' * len(COLUMNS))})"
 INSERT_ONE = f"{INSERT}{PLACES} ON CONFLICT DO NOTHING"
-ROWS_A_STATEMENT = 1000  # of 11 values; SQLite takes 32,766 values in one
+ROWS_A_STATEMENT = 1000  # of 12 values; SQLite takes 32,766 values in one
 MANY = 200  # rows that take SQLite about a millisecond, in which the loop may well do something else
 
 
@@ -179,7 +179,8 @@ async def written_by_hand_after(connection: AsyncConnection, channel: str, dialo
     # A collection that runs beside a send may have stored it before its outcome was written down.
     sent = select(outbox.c.sent_message_id).where(outbox.c.channel == channel, outbox.c.sent_message_id.is_not(None))
     newer = messages.c.message_id > message_id, messages.c.source.in_(("collected", "business")), messages.c.message_id.not_in(sent)
-    return (await connection.execute(select(messages.c.message_id).where(*mine, *newer).limit(1))).first() is not None
+    by_hand = select(messages.c.message_id).where(*mine, *newer, messages.c.unattended.is_(False))
+    return (await connection.execute(by_hand.limit(1))).first() is not None
 
 
 async def after(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> list[Message]:

@@ -113,6 +113,7 @@ messages = Table(
     Column("forwarded", Boolean, nullable=False, default=False),
     Column("via_bot", Boolean, nullable=False, default=False),
     Column("source", String(10), nullable=False),  # collected | imported | received | business | twin | owner
+    Column("unattended", Boolean, nullable=False, server_default=false()),  # it went by itself: away, greeting, scheduled
     Index("ix_messages_dialog_id_sent_at_message_id", "dialog_id", "sent_at", "message_id"),
     sqlite_with_rowid=False,
 )

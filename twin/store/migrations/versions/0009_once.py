@@ -1,5 +1,5 @@
 """What an update came to is kept with it until it is finished. A card knows since when it shows what it shows, and makes room for a newer
-one; those that stand in the owner's chat already stay."""
+one; those that stand in the owner's chat already stay. A message that went by itself is told from one that the owner typed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("messages", sa.Column("unattended", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("inbox", sa.Column("outcome", sa.Text(), nullable=True))
     op.drop_column("prompts", "answer_message_id")
     op.add_column("drafts", sa.Column("shown_at", sa.BigInteger(), nullable=True))
@@ -26,3 +27,4 @@ def downgrade() -> None:
     op.drop_column("drafts", "shown_at")
     op.add_column("prompts", sa.Column("answer_message_id", sa.BigInteger(), nullable=True))
     op.drop_column("inbox", "outcome")
+    op.drop_column("messages", "unattended")
