@@ -71,6 +71,9 @@ class Media:
     duration: int = 0
 
 
+Garbled = Literal["constructor", "cut"]  # one of a newer layer, bytes that are missing
+
+
 @dataclass
 class Message:
     uid: int  # unique in the world; never leaves it except on the page
@@ -90,6 +93,7 @@ class Message:
     random_id: int | None = None  # MTProto sends
     service: str | None = None  # e.g. "history_clear", "phone_call": a service message
     unattended: bool = False  # sent by itself: an away, greeting or scheduled message
+    garbled: Garbled | None = None  # how MTProto serves it, to a client that cannot read it
     reactions: dict[int, tuple[str, ...]] = field(default_factory=dict)  # account id -> its emoji
 
     def other(self, account_id: int) -> int:

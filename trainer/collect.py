@@ -26,7 +26,9 @@ from trainer.flood_waits import FloodWaits
 from trainer.history import Account
 from trainer.saving import Saving
 from trainer.session import disconnect, full_name, open_client
-from trainer.telethon_calls import RefusedError, RevokedError
+from trainer.telethon_calls import RefusedError, RevokedError, library
+from twin import undecodable
+from twin.errors import UndecodableError
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs, messages
@@ -35,7 +37,7 @@ from twin.turns import TELEGRAM_ACCOUNTS
 
 LOOK_SECONDS = 1.0  # how old the word that a dialog is not excluded may be when its history is asked for
 
-Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused"]
+Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused", "undecodable"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,10 @@ class _Run:
                     await self._read(dialog, known)
                 except RefusedError:
                     self.skipped["refused"] += 1
+                except UndecodableError as exc:
+                    self.skipped["undecodable"] += 1
+                    async with self.store.begin() as connection:
+                        await undecodable.note(connection, known.dialog_id, exc, datetime.now(UTC))
                 self.shown.done += 1
             await self._follow_vanished({dialog.entity.id for dialog in found})
         finally:
@@ -211,6 +217,9 @@ class _Run:
                 recent = await messages.sent_since(connection, "account", dialog_id, self.since)
         # What an import brought from above the watermark is still to be collected.
         again = {message_id: what for message_id, what in recent.items() if message_id <= known.watermark}
+        if known.undecodable_with == library():
+            self.skipped["undecodable"] += 1
+            return
         newest = dialog.message.id if dialog.message else 0
         if newest <= known.watermark and not again:
             self.unchanged += 1
@@ -245,6 +254,11 @@ class _Run:
             missing = [d for d in await dialogs.find(connection) if d.dialog_id not in listed and d.watermark and not d.excluded]
             recent = {d: await messages.sent_since(connection, "account", d.dialog_id, self.since) for d in missing}
         for dialog, texts in recent.items():
-            if gone := await self.account.gone(sorted(message_id for message_id in texts if message_id <= dialog.watermark)):
+            try:
+                gone = await self.account.gone(sorted(message_id for message_id in texts if message_id <= dialog.watermark))
+            except UndecodableError:
+                self.skipped["undecodable"] += 1
+                continue
+            if gone:
                 self.saving.new.setdefault(dialog.dialog_id, 0)
                 await self.saving.add(dialog.dialog_id, (), texts, gone)

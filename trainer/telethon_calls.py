@@ -3,21 +3,24 @@
 FloodWaitError, longer than it may sleep    FloodError
 signed out, deactivated, unknown key        RevokedError (a SessionError)
 any other answer with an error              RefusedError (a TelegramError)
+an answer that Telethon cannot read         UndecodableError (a TelegramError)
 no connection, no answer in time            TelegramError
 """
 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from twin.errors import FloodError, SessionError, TelegramError
+from twin.errors import FloodError, SessionError, TelegramError, UndecodableError
 from twin.settings import Settings
 
 Result = TypeVar("Result")
 
 SIGN_IN_MEND = "Sign in again with `twin init`."
+DECODERS = ("read_result", "from_reader", "tgread_object")  # of telethon.tl and telethon.extensions.binaryreader
 NEXT_RUN = "The next run goes on from here."
 
 
@@ -62,14 +65,27 @@ def translated(exc: Exception, settings: Settings) -> Exception | None:
             return RevokedError(f"Telegram has ended the session ({_reason(exc)}).", mend=SIGN_IN_MEND)
         case errors.RPCError():
             return RefusedError(f"Telegram refused a request ({exc.code} {type(exc).__name__.removesuffix('Error')}).")
-        case errors.TypeNotFoundError():
-            return TelegramError("Telegram answers in a protocol that is newer than this program.", mend="Update the program.")
+        case _ if _is_decoding(exc):
+            what = f"Telegram sent something that {library()} cannot read ({type(exc).__name__})."
+            return UndecodableError(what, library=library(), mend="Update the program.")
         case TimeoutError():
             seconds = settings.telegram.call_seconds
             return TelegramError(f"{_server(settings)} gave no answer within {seconds:g} seconds.", mend=NEXT_RUN)
         case OSError() | errors.SecurityError() | errors.InvalidChecksumError() | BufferError() | asyncio.IncompleteReadError():
             return TelegramError(f"{_server(settings)} cannot be reached.", mend=f"Check the connection. {NEXT_RUN}")
     return None
+
+
+def library() -> str:
+    import telethon
+
+    return f"Telethon {telethon.__version__}"
+
+
+def _is_decoding(exc: Exception) -> bool:
+    """Whether it arose while an answer was made into objects. Telethon has no error of its own for that: a constructor that it does not
+    know, a string that is no UTF-8, too few bytes, a date out of range and a wrong vector are five classes, three of them Python's."""
+    return any(frame.f_code.co_name in DECODERS for frame, _ in traceback.walk_tb(exc.__traceback__))
 
 
 def _reason(exc: Exception) -> str:

@@ -6,7 +6,8 @@ TwinError
 │   └── NothingNew    there is nothing to learn that the active adapter does not know
 ├── TelegramError     Telegram refused, or cannot be reached
 │   ├── SessionError  the owner's session is missing or was revoked
-│   └── FloodError    Telegram asks to wait; `seconds` says how long
+│   ├── FloodError    Telegram asks to wait; `seconds` says how long
+│   └── UndecodableError  it sent something that the library cannot read; `library` names it and its version
 ├── StoreError        the database is newer, broken or locked
 ├── ModelError        a model or adapter cannot be used
 └── EngineError       text generation failed; `kind` says how
@@ -48,6 +49,12 @@ class FloodError(TelegramError):
     def __init__(self, seconds: int, what: str = "") -> None:
         super().__init__(what or f"Telegram asks to wait {seconds} seconds.", mend="The next run goes on from here.")
         self.seconds = seconds
+
+
+class UndecodableError(TelegramError):
+    def __init__(self, what: str, *, library: str, mend: str = "") -> None:
+        super().__init__(what, mend=mend)
+        self.library = library
 
 
 class StoreError(TwinError): ...

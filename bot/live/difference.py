@@ -10,6 +10,7 @@ from typing import Any
 from bot.live import Account
 from bot.live.apply import News
 from bot.live.people import Call, pages
+from twin.errors import UndecodableError
 from twin.turns import Message
 
 HISTORY_PAGE = 100
@@ -69,10 +70,14 @@ def _to_messages(account: Account, raws: Iterable[Any]) -> list[Message]:
     return sorted(map_private(account, raws), key=lambda message: message.message_id)
 
 
-async def read_gap(account: Account, call: Call, since: State, known: Mapping[int, int], left_out: set[int]) -> tuple[News, list[Any]]:
+async def read_gap(
+    account: Account, call: Call, since: State, known: Mapping[int, int], left_out: set[int]
+) -> tuple[News, list[Any], list[tuple[Any, UndecodableError]]]:
     """New messages since a state that Telegram does not go back to: from the dialogs that were active since, above the highest id
-    `known` of each. With them the people that came along. Edits and deletions of that time are the nightly collection's."""
+    `known` of each. With them the people that came along, and those whose chats cannot be read. Edits and deletions of that time are the
+    nightly collection's."""
     raws: list[Any] = []
+    unread: list[tuple[Any, UndecodableError]] = []
     users: list[Any] = []
     async for page in pages(call):
         users += page.users
@@ -81,10 +86,13 @@ async def read_gap(account: Account, call: Call, since: State, known: Mapping[in
         for dialog_id, top in tops.items():
             fresh = top.id > known.get(dialog_id, 0) and _seconds(top) >= since.date
             if fresh and dialog_id not in left_out and account.is_person(by_id[dialog_id]):
-                raws += await _history(call, by_id[dialog_id], known.get(dialog_id, 0), since)
+                try:
+                    raws += await _history(call, by_id[dialog_id], known.get(dialog_id, 0), since)
+                except UndecodableError as exc:
+                    unread.append((by_id[dialog_id], exc))
         if not page.messages or min(map(_seconds, page.messages)) < since.date:
             break
-    return News(_to_messages(account, raws), [], []), users
+    return News(_to_messages(account, raws), [], []), users, unread
 
 
 async def _history(call: Call, user: Any, above: int, since: State) -> list[Any]:

@@ -15,8 +15,9 @@ from bot.live.difference import State, difference_request, news_of, read_gap, ri
 from bot.live.people import People
 from bot.telegram import LONGEST_PAUSE
 from bot.worker import place
+from twin import undecodable
 from twin.account import CHANNEL
-from twin.errors import FloodError, SessionError, TelegramError
+from twin.errors import FloodError, SessionError, TelegramError, UndecodableError
 from twin.settings import Settings
 from twin.store import dialogs, facts, messages, notices
 from twin.store.engine import Store
@@ -87,7 +88,7 @@ class Live:
         account = self.account
         try:
             return await account.call(request)
-        except FloodError:
+        except (FloodError, UndecodableError):  # an answer came
             raise
         except TelegramError as exc:
             if isinstance(exc, SessionError) or refusal(exc) is None:
@@ -165,6 +166,8 @@ class Live:
         while True:
             try:
                 answer = await self.call(difference_request(state))
+            except UndecodableError:  # one message of one chat stands in the way of all the others
+                return await self._jump(state)
             except TelegramError as exc:
                 if not is_lost_place(exc):
                     raise
@@ -200,7 +203,12 @@ class Live:
         following = state_of(await self.call(GetStateRequest()))
         async with self._store.connect() as connection:
             known, left_out = await messages.last_ids(connection, CHANNEL), await dialogs.excluded(connection)
-        news, users = await read_gap(self.account, self.call, since, known, left_out)
+        news, users, unread = await read_gap(self.account, self.call, since, known, left_out)
+        if unread:
+            async with self._store.begin() as connection:
+                for person, error in unread:
+                    await dialogs.save(connection, person.id, name=self.account.full_name(person), username=person.username)
+                    await undecodable.note(connection, person.id, error, utc_now())
         self.people.learn(self.account, users)
         log.warning("live.gap", pts=since.pts, to_pts=following.pts, messages=len(news.messages))
         await self._apply(news, following)

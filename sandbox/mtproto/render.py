@@ -32,6 +32,11 @@ def _is_plain(message: Message) -> bool:
     )
 
 
+def _garbled(written: bytes, message: Message) -> bytes:
+    """A message as a client that is too old for it, or a connection gone wrong, would find it."""
+    return b"\xef\xbe\xad\xde" + written[4:] if message.garbled == "constructor" else written[:8]
+
+
 class Renderer:
     def __init__(self, world: World) -> None:
         self._world = world
@@ -53,7 +58,8 @@ class Renderer:
         try:
             return self._kept[message.uid][viewer_id]
         except KeyError:
-            built = Serialised(self._plain(message, viewer_id) if _is_plain(message) else bytes(self._build(message, viewer_id)))
+            written = self._plain(message, viewer_id) if _is_plain(message) else bytes(self._build(message, viewer_id))
+            built = Serialised(_garbled(written, message) if message.garbled else written)
             self._kept.setdefault(message.uid, {})[viewer_id] = built
             return built
 

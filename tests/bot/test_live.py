@@ -52,6 +52,25 @@ async def test_what_telegram_sends_while_he_is_away_is_no_takeover(tmp_path: Pat
         await until(lambda: scene.received_by() == ["I am away until Monday.", "answer 1"])
 
 
+async def test_a_chat_that_telethon_cannot_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene:
+        await scene.stop()
+        scene.contact_writes("of a newer Telegram", sender=BEN).garbled = "constructor"
+        scene.contact_writes("of this one", sender=BEN)
+        await scene.start()
+        scene.contact_writes("hello Olga")
+        await scene.card("hello Olga")
+        told = await scene.hear("I leave that chat until the library is updated")
+        assert "Ben" in told.text or str(BEN) in told.text
+        await scene.current()
+        await scene.idle()
+        assert [text for text, *_ in await scene.words()] == ["hello Olga"]
+        scene.contact_writes("and more", sender=BEN)
+        await scene.current()
+        await scene.idle()
+        assert sum("I leave that chat" in text for text in scene.seen_by(OWNER)) == 1
+
+
 async def test_edits_and_deletions_of_a_contact_are_followed(tmp_path: Path) -> None:
     async with live(tmp_path) as scene:
         first = scene.contact_writes("come at fvie")

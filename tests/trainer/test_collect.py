@@ -15,7 +15,7 @@ from sandbox.world import Account, BusinessConnection, Media, World
 from trainer import saving
 from trainer.collect import collect
 from twin.errors import SessionError, TelegramError
-from twin.store import dialogs, messages, open_store
+from twin.store import dialogs, messages, notices, open_store
 from twin.turns import Message
 
 BATCH = 500
@@ -413,3 +413,43 @@ async def test_a_dialog_that_is_excluded_while_it_is_read_is_asked_for_no_more(t
         await store.dispose()
     assert report.skipped == {"excluded": 1}
     assert report.new_messages == 0
+
+
+# --- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["constructor", "cut"])
+async def test_a_chat_that_telethon_cannot_read_is_left_and_all_others_are_read(tmp_path, monkeypatch, how):
+    world, sample = chatty_world(contacts=3, each=250)
+    bad, *others = sample.contact_ids
+    history = world.history(OWNER_ID, bad)
+    history[150].garbled = how
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        report = await run(settings)
+        assert report.skipped == {"undecodable": 1}
+        assert set(keys(await rows_of(settings))) >= on_server(world, OWNER_ID, others)
+        read = [row for row in await rows_of(settings) if row.dialog_id == bad]
+        assert len(read) == 100  # the pages before it
+        assert len(await notices_of(settings)) == 1
+        world.send(bad, OWNER_ID, "one more")
+        server.calls.clear()
+        again = await run(settings)
+        assert again.skipped == {"undecodable": 1}
+        assert calls(server, "GetHistory") == []
+        (told,) = await notices_of(settings)
+        assert "I leave that chat until the library is updated" in told
+        history[150].garbled = None
+        world.edit(history[150], text="now it is readable")  # which the server renders anew
+        monkeypatch.setattr("telethon.__version__", "99.0")
+        await run(settings)
+    assert set(keys(await rows_of(settings))) == on_server(world, OWNER_ID, sample.contact_ids)
+
+
+async def notices_of(settings):
+    store = open_store(settings.store_path)
+    try:
+        async with store.connect() as connection:
+            return [notice.text for notice in await notices.untold(connection)]
+    finally:
+        await store.dispose()

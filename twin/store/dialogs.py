@@ -21,7 +21,8 @@ ConsentEvent = Literal["asked", "given", "revoked"]
 class Dialog(NamedTuple):
     """One private chat. `consent` is the newest event recorded, None if there is none; `mode` None means the default.
 
-    `silent_until`: the owner talks here himself, so the twin holds its tongue until then."""
+    `silent_until`: the owner talks here himself, so the twin holds its tongue until then. `undecodable_with`: the version of Telethon
+    that could not read what is new here."""
 
     dialog_id: int
     name: str
@@ -30,11 +31,12 @@ class Dialog(NamedTuple):
     watermark: int
     excluded: bool
     silent_until: datetime | None
+    undecodable_with: str | None
     consent: ConsentEvent | None
 
 
 _NEWEST = select(consents.c.event).where(consents.c.dialog_id == dialogs.c.dialog_id).order_by(consents.c.id.desc()).limit(1)
-_COLUMNS = [getattr(dialogs.c, name) for name in ("dialog_id", "name", "username", "mode", "watermark", "excluded", "silent_until")]
+_COLUMNS = [getattr(dialogs.c, name) for name in Dialog._fields[:-1]]
 ALL = Prepared(select(*_COLUMNS, _NEWEST.scalar_subquery()).order_by(dialogs.c.name, dialogs.c.dialog_id))
 ONE = Prepared(select(*_COLUMNS, _NEWEST.scalar_subquery()).where(dialogs.c.dialog_id == given("which")))
 _INSERT = insert(dialogs).values(dialog_id=given("dialog_id"), name=given("name"), username=given("username"))
@@ -69,6 +71,11 @@ async def advance_watermark(connection: AsyncConnection, dialog_id: int, message
     await connection.execute(
         update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(watermark=func.max(dialogs.c.watermark, message_id), collected_at=at)
     )
+
+
+async def note_undecodable(connection: AsyncConnection, dialog_id: int, version: str | None) -> None:
+    """This version of Telethon cannot read what is new here; None: it can."""
+    await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(undecodable_with=version))
 
 
 async def set_mode(connection: AsyncConnection, dialog_id: int, mode: Mode | None) -> None:

@@ -70,6 +70,7 @@ dialogs = Table(
     Column("watermark", BigInteger, nullable=False, default=0),
     Column("collected_at", UtcDateTime),
     Column("excluded", Boolean, nullable=False, default=False),  # never requested, never trained on
+    Column("undecodable_with", Text),  # the version of Telethon that cannot read what is new here
     Column("silent_until", UtcDateTime),  # the owner talks here himself: the twin holds its tongue until then
     CheckConstraint("mode IN ('off','shadow','approve','auto')", name="mode"),
 )

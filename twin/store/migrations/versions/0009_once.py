@@ -1,5 +1,6 @@
 """What an update came to is kept with it until it is finished. A card knows since when it shows what it shows, and makes room for a newer
-one; those that stand in the owner's chat already stay. A message that went by itself is told from one that the owner typed."""
+one; those that stand in the owner's chat already stay. A message that went by itself is told from one
+that the owner typed. A chat that Telethon cannot read is left until another version of it comes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("dialogs", sa.Column("undecodable_with", sa.Text(), nullable=True))
     op.add_column("messages", sa.Column("unattended", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("inbox", sa.Column("outcome", sa.Text(), nullable=True))
     op.drop_column("prompts", "answer_message_id")
@@ -28,3 +30,4 @@ def downgrade() -> None:
     op.add_column("prompts", sa.Column("answer_message_id", sa.BigInteger(), nullable=True))
     op.drop_column("inbox", "outcome")
     op.drop_column("messages", "unattended")
+    op.drop_column("dialogs", "undecodable_with")
