@@ -42,12 +42,22 @@ def to_message(message: types.Message) -> Message:
         sent_at=message.date,
         text=message.text or message.caption or "",
         kind=_kind(message),
-        reply_to_id=message.reply_to_message.message_id if message.reply_to_message else None,
+        reply_to_id=replied.message_id if (replied := replied_to(message)) else None,
         forwarded=message.forward_origin is not None,
         via_bot=message.via_bot is not None,
         source="received",
         unattended=bool(message.is_from_offline),
+        thread_id=message.message_thread_id if message.is_topic_message else None,
     )
+
+
+def replied_to(message: types.Message) -> types.Message | None:
+    """The message that this one answers. What is written in a topic comes as an answer to the message that opened the topic, which is
+    none: https://core.telegram.org/bots/api#message."""
+    replied = message.reply_to_message
+    if replied is None or replied.forum_topic_created or (message.is_topic_message and replied.message_id == message.message_thread_id):
+        return None
+    return replied
 
 
 def to_account_message(message: types.Message, owner_id: int) -> Message | None:

@@ -15,7 +15,7 @@ from aiogram.exceptions import TelegramConflictError
 
 from bot.context import Twin, utc_now
 from bot.plain import take_in
-from bot.telegram import ERRORS, GetRawUpdates, Pause, explain, quietly
+from bot.telegram import ERRORS, LONGEST_PAUSE, GetRawUpdates, Pause, explain, quietly
 from bot.worker import place
 from twin.store import inbox
 
@@ -46,8 +46,19 @@ async def poll(twin: Twin, bot: Bot, kinds: list[str]) -> None:
         if not updates:
             offset = None
             continue
-        await _keep(twin, updates)
-        offset = max(update["update_id"] for update in updates) + 1
+        numbered = [update for update in updates if _is_numbered(update)]
+        if not numbered:  # no answer of Telegram's: nothing in it could be acknowledged
+            log.error("updates.without_number", count=len(updates), retry_seconds=LONGEST_PAUSE)
+            await asyncio.sleep(LONGEST_PAUSE)
+            continue
+        await _keep(twin, numbered)
+        offset = max(update["update_id"] for update in numbered) + 1
+
+
+def _is_numbered(update: dict[str, Any]) -> bool:
+    """Whether it has what it is kept and acknowledged by."""
+    number = update.get("update_id")
+    return type(number) is int and 0 <= number < 2**63
 
 
 async def _keep(twin: Twin, updates: list[dict[str, Any]]) -> None:

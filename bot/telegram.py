@@ -68,6 +68,7 @@ class SendText(TelegramMethod[SentMessage]):
     chat_id: int
     text: str
     business_connection_id: str | None = None
+    message_thread_id: int | None = None
 
 
 def make_bot(settings: Settings) -> Bot:

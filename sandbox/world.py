@@ -93,6 +93,7 @@ class Message:
     random_id: int | None = None  # MTProto sends
     service: str | None = None  # e.g. "history_clear", "phone_call": a service message
     unattended: bool = False  # sent by itself: an away, greeting or scheduled message
+    thread_id: int | None = None  # the topic of a private chat with a bot: the id of the message that opened it, in the bot's box
     garbled: Garbled | None = None  # how MTProto serves it, to a client that cannot read it
     reactions: dict[int, tuple[str, ...]] = field(default_factory=dict)  # account id -> its emoji
 
@@ -335,6 +336,7 @@ class World:
         random_id: int | None = None,
         service: str | None = None,
         unattended: bool = False,
+        thread_id: int | None = None,
         silent: bool = False,
     ) -> Message:
         """Put a message into a private chat (or a group). `silent` adds history without events, for loading a world.
@@ -370,6 +372,7 @@ class World:
             random_id=random_id,
             service=service,
             unattended=unattended,
+            thread_id=thread_id,
         )
         self.messages[message.uid] = message
         self._chats.setdefault(chat, []).append(message)

@@ -27,6 +27,7 @@ class Message(NamedTuple):
     "twin" (the twin's own unedited words) or "owner" (typed or edited by the owner through the twin).
     `channel`: "account" (the owner's own chats) or "bot".
     `unattended`: it went by itself, as an away, greeting or scheduled message does: the owner was not there.
+    `thread_id`: the topic of a chat with the bot in which it was written.
     """
 
     channel: str
@@ -41,6 +42,7 @@ class Message(NamedTuple):
     via_bot: bool = False
     source: str = "collected"
     unattended: bool = False
+    thread_id: int | None = None
 
 
 class Turn(NamedTuple):

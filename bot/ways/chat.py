@@ -20,7 +20,7 @@ class BotWay:
 
     async def send(self, bubble: Bubble) -> Delivered:
         try:
-            sent = await self.bot(SendText(chat_id=bubble.dialog_id, text=bubble.text))
+            sent = await self.bot(SendText(chat_id=bubble.dialog_id, text=bubble.text, message_thread_id=bubble.thread_id))
         except ERRORS as exc:
             raise not_sent(exc) from exc
         return Delivered(sent.message_id, datetime.fromtimestamp(sent.date, UTC))

@@ -57,6 +57,7 @@ def post(door: Door, bot: Account, params: Params, text: str, entities: list[Ent
         reply_to=reply_to,
         reply_markup=keyboard,
         connection=target.connection,
+        thread_id=params.integer("message_thread_id") if "message_thread_id" in params else None,
     )
     return show(door, bot, target, sent)
 

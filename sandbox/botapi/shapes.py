@@ -87,6 +87,15 @@ def message(door: Door, of: Message, *, bot_id: int, box: int, with_reply: bool 
         shape["sender_business_bot"] = user(world.account(of.sender_business_bot_id))
     if of.forwarded_from is not None:
         shape["forward_origin"] = _origin(door, of.forwarded_from, of.date)
+    if of.thread_id is not None:
+        shape |= {"message_thread_id": of.thread_id, "is_topic_message": True}
+        opening = {
+            "message_id": of.thread_id,
+            "date": of.date,
+            "chat": shape["chat"],
+            "forum_topic_created": {"name": "Topic", "icon_color": 1},
+        }
+        shape["reply_to_message"] = opening  # unless it answers another one
     if of.unattended:
         shape["is_from_offline"] = True
     if of.edit_date is not None:

@@ -9,6 +9,7 @@ from bot_scene import ADA, BOT, OWNER, Scene, opened, until
 from structlog.testing import capture_logs
 
 from bot.handlers import contacts
+from bot.poller import poll
 from twin.errors import SettingsError, TelegramError
 
 
@@ -215,3 +216,26 @@ def _message(message_id: int, text: str) -> dict[str, object]:
         "chat": {"id": ADA, "type": "private", "first_name": "Ada"},
         "text": text,
     }
+
+
+async def test_what_has_no_number_is_passed_over_and_what_has_one_is_kept(tmp_path: Path) -> None:
+    """A proxy's answer, say: the numbered update is kept, and only it is acknowledged."""
+    async with opened(tmp_path, started=False) as scene:
+        asked: list[int | None] = []
+        second = asyncio.Event()
+
+        async def bot(method: Any, **more: Any) -> list[dict[str, Any]]:
+            asked.append(method.offset)
+            if len(asked) == 1:
+                strange = [{}, {"update_id": "7"}, {"update_id": True}, {"update_id": -1}, {"update_id": 2**63}]
+                return [*strange, {"update_id": 5, "message": _message(1, "hello") | FORWARDED}]
+            second.set()
+            await asyncio.Event().wait()
+            return []
+
+        polling = asyncio.create_task(poll(scene.twin(), bot, ["message"]))  # type: ignore[arg-type]
+        await second.wait()
+        polling.cancel()
+        await asyncio.wait({polling})
+        assert asked == [None, 6]
+        assert [row["update_id"] for row in await scene.rows("inbox")] == [5]

@@ -17,7 +17,7 @@ from twin.store import drafts
 from twin.store.dialogs import Dialog
 from twin.store.tables import comparisons
 
-DIALOG = Dialog(ADA, "Ada", "ada", None, 0, False, None, None)
+DIALOG = Dialog(ADA, "Ada", "ada", None, 0, False, None, None, None)
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
 
@@ -147,7 +147,7 @@ def test_the_menu_says_what_each_mode_means() -> None:
 
 
 def test_the_mode_stays_in_sight_however_long_the_name_is() -> None:
-    named = Dialog(2**52, "👨‍👩‍👧‍👦" * 50, None, "approve", 0, False, None, None)
+    named = Dialog(2**52, "👨‍👩‍👧‍👦" * 50, None, "approve", 0, False, None, None, None)
     _, keyboard = mode_menu.contacts([named] * 30, "approve", 2)
     first = keyboard.inline_keyboard[0][0]
     assert first.text.endswith(" · approve")

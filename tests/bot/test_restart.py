@@ -124,7 +124,7 @@ async def test_a_card_whose_id_was_lost_is_shown_again_and_the_first_one_is_reti
         await scene.stop()
         async with scene.store.begin() as connection:
             (draft,) = await drafts.pending(connection)
-            await cards.mark_shown(connection, draft, None)
+            await cards.mark_shown(connection, draft, None, None)
             await drafts.change(connection, draft)
         await scene.start()
         second = await scene.card("hello", number=2)

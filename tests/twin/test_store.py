@@ -308,7 +308,7 @@ async def test_a_new_name_leaves_mode_consent_and_watermark(store):
         await dialogs.advance_watermark(connection, ADA, 40, NOW)
         await dialogs.save(connection, ADA, name="Ada L.", username="ada")
         found = await dialogs.get(connection, ADA)
-    assert found == dialogs.Dialog(ADA, "Ada L.", "ada", "auto", 40, False, None, "given")
+    assert found == dialogs.Dialog(ADA, "Ada L.", "ada", "auto", 40, False, None, None, "given")
 
 
 async def test_a_watermark_never_goes_back(store):
@@ -353,7 +353,7 @@ async def test_erasing_a_contact_leaves_a_nameless_excluded_row_and_nothing_else
     async with store.begin() as connection:
         assert await dialogs.erase(connection, ADA) == 1
     async with store.connect() as connection:
-        assert await dialogs.get(connection, ADA) == dialogs.Dialog(ADA, "", None, "off", 0, True, None, None)
+        assert await dialogs.get(connection, ADA) == dialogs.Dialog(ADA, "", None, "off", 0, True, None, None, None)
         assert (await dialogs.get(connection, 3)).consent == "given"
         assert [m.message_id for m in await messages.history(connection, 3)] == [2]
         assert await messages.history(connection, ADA) == []

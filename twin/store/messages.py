@@ -21,7 +21,7 @@ SENT_AT = Message._fields.index("sent_at")
 INSERT = f"INSERT INTO messages ({', '.join(Message._fields)}) VALUES "
 PLACES = f"({', '.join('?' * len(COLUMNS))})"
 INSERT_ONE = f"{INSERT}{PLACES} ON CONFLICT DO NOTHING"
-ROWS_A_STATEMENT = 1000  # of 12 values; SQLite takes 32,766 values in one
+ROWS_A_STATEMENT = 1000  # of 13 values; SQLite takes 32,766 values in one
 MANY = 200  # rows that take SQLite about a millisecond, in which the loop may well do something else
 
 

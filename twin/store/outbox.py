@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.store import messages
 from twin.store.drafts import Draft
 from twin.store.prepared import Prepared, given
 from twin.store.tables import drafts, outbox
@@ -33,7 +34,8 @@ FINAL: tuple[State, ...] = ("sent", "failed", "cancelled", "retracted")
 
 
 class Bubble(NamedTuple):
-    """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none. `way`: the one it was tried by."""
+    """One message to send. `random_id` is MTProto's idempotency key; the Bot API has none. `way`: the one it was tried by. `thread_id`:
+    the topic in which the contact asked."""
 
     id: int
     draft_id: int
@@ -49,6 +51,7 @@ class Bubble(NamedTuple):
     error: str | None
     way: Way | None
     typing_at: datetime | None
+    thread_id: int | None = None
 
     @property
     def try_number(self) -> int:
@@ -57,7 +60,7 @@ class Bubble(NamedTuple):
 
 
 COLUMNS = tuple(getattr(outbox.c, name) for name in Bubble._fields)
-_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id", "typing_at", "not_before_at")
+_NEW = ("draft_id", "channel", "dialog_id", "state", "position", "text", "random_id", "typing_at", "not_before_at", "thread_id")
 ADD = Prepared(outbox.insert().values({name: given(name) for name in _NEW}))
 ONE = Prepared(select(*COLUMNS).where(outbox.c.id == given("which")))
 OF_DRAFT = Prepared(select(*COLUMNS).where(outbox.c.draft_id == given("which")).order_by(outbox.c.position))
@@ -130,7 +133,9 @@ class Step(Protocol):
 
 async def add(connection: AsyncConnection, draft: Draft, bubbles: Sequence[str], steps: Sequence[Step] = ()) -> None:
     """`steps`: one a bubble, or none: the first at once, the others when their turn comes."""
-    fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting"}
+    asked = await messages.get(connection, draft.channel, draft.dialog_id, draft.answers_message_id) if draft.channel == "bot" else None
+    thread_id = asked.thread_id if asked else None
+    fixed = {"draft_id": draft.id, "channel": draft.channel, "dialog_id": draft.dialog_id, "state": "waiting", "thread_id": thread_id}
     times = [(step.typing_at, step.not_before_at) for step in steps]
     for i, text in enumerate(bubbles):
         typing_at, not_before_at = times[i] if i < len(times) else (None, None)

@@ -115,6 +115,7 @@ messages = Table(
     Column("via_bot", Boolean, nullable=False, default=False),
     Column("source", String(10), nullable=False),  # collected | imported | received | business | twin | owner
     Column("unattended", Boolean, nullable=False, server_default=false()),  # it went by itself: away, greeting, scheduled
+    Column("thread_id", BigInteger),  # the topic of a chat with the bot
     Index("ix_messages_dialog_id_sent_at_message_id", "dialog_id", "sent_at", "message_id"),
     sqlite_with_rowid=False,
 )
@@ -235,6 +236,7 @@ outbox = Table(
     Column("error", Text),
     Column("way", String(8)),  # bot | business | session: the one it was tried by
     Column("typing_at", UtcDateTime),  # "typing..." is shown from then until it goes
+    Column("thread_id", BigInteger),  # the topic in which the contact asked
     Index("ux_outbox_draft_id_position", "draft_id", "position", unique=True),
     Index("ix_outbox_state_not_before_at", "state", "not_before_at"),
     Index("ix_outbox_dialog_id_channel_state", "dialog_id", "channel", "state"),
