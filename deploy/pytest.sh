@@ -4,8 +4,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-# Everything goes side by side, one worker a core; a few tests that somebody names begin sooner without workers.
-if [ $# = 0 ]; then set -- -n 2; fi
+# Everything goes side by side, one worker more than the two cores of a small machine: the bot's tests wait more than they compute. A few
+# tests that somebody names begin sooner without workers.
+if [ $# = 0 ]; then set -- -n 3; fi
 
 alone=()
 for candidate in "unshare --net" "unshare --net --map-root-user"; do

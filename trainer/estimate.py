@@ -12,6 +12,7 @@ from trainer.lora import batch_loss
 from twin.settings import Training
 
 MICRO_TOKENS = {"cpu": 2_048, "cuda": 16_384}
+PROBE_TOKENS = {"cpu": 512, "cuda": 16_384}  # a CPU is as fast with so few, and they are seconds of a person's time
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Estimate:
     memory_gib: float
     seconds: float
     micro_tokens: int
+
+
+def _probe(rows: Sequence[Row], most: int) -> list[Row]:
+    """Rows, the shortest first, of so many tokens together at most; one in any case."""
+    chosen: list[Row] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        if chosen and sum(len(one.ids) for one in chosen) + len(row.ids) > most:
+            break
+        chosen.append(row)
+    return chosen
 
 
 def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
@@ -49,15 +60,15 @@ def estimate(model: Any, rows: Sequence[Row], training: Training) -> Estimate:
         free, _ = torch.cuda.mem_get_info()
         micro_tokens = min(micro_tokens, int((0.8 * free - optimizer) / activation))
     micro_tokens = max(min(micro_tokens, training.batch_tokens), longest)
-    probe = list(rows[: max(1, min(4, micro_tokens // longest))])
+    probe = _probe(rows, min(PROBE_TOKENS[device], micro_tokens))
     speed = 0.0
-    for _ in range(2):  # the first pass pays for buffers and kernels
+    for tried in (probe[:1], probe):  # the first pass pays for buffers and kernels
         started = time.monotonic()
-        summed, n = batch_loss(model, probe)
+        summed, n = batch_loss(model, tried)
         (summed / n).backward()
         if device == "cuda":
             torch.cuda.synchronize()
-        speed = sum(len(row.ids) for row in probe) / (time.monotonic() - started)
+        speed = sum(len(row.ids) for row in tried) / (time.monotonic() - started)
     model.zero_grad(set_to_none=True)
     whole = tokens * training.epochs / speed
     return Estimate(
