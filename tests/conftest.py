@@ -31,7 +31,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(EGRESS), *filter(None, [os.envir
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads make shared cores ten times slower
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
-)  # pytest -n 2 has a worker on each of two cores; and two threads that wait for each other wait for both
+)  # pytest has a worker or more on each of two cores; and two threads that wait for each other wait for both
 os.environ.setdefault("TWIN_MODELS", str(ROOT / "build" / "models"))
 
 
@@ -50,7 +50,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What keeps to one worker of `pytest -n 2`, the longest first. A file that is not named here is a group of its own.
+# What keeps to one worker, the longest first. A file that is not named here is a group of its own.
 GROUPS = {
     "nights": ("cli/test_nights.py", "cli/test_nights_kills.py", "cli/test_nights_vllm.py"),
     "ray": ("cli/test_ray.py",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,30 @@ def test_what_does_not_hold_it_goes_live(people: Path) -> None:
     assert twin("adapters", "promote", "one", "--data", people).code == 0
 
 
-def test_rolling_back_to_it_is_refused_and_changes_nothing(people: Path) -> None:
+def test_rolling_back_passes_it_over(people: Path) -> None:
     for name in ("two", "one"):
         assert twin("adapters", "promote", name, "--data", people).code == 0
     withdraw(people)
-    ran = twin("adapters", "rollback", "--data", people)
-    assert (ran.code, "Ada Berg" in ran.err) == (1, True)
-    assert on_store(people, adapters.active).name == "one"
+    assert twin("adapters", "rollback", "--data", people, "--json").document["active"] is None
+
+
+def test_rolling_back_leads_to_the_base_model_where_every_adapter_holds_it(people: Path) -> None:
+    """Else the active one, which holds it too, would have to stay."""
+    for name in ("two", "one"):
+        assert twin("adapters", "promote", name, "--data", people).code == 0
+    withdraw(people)
+    withdraw(people, "Ben")
+    assert twin("adapters", "rollback", "--data", people, "--json").document["active"] is None
+    assert on_store(people, adapters.active) is None
+
+
+def test_rolling_back_goes_on_to_the_newest_that_does_not_hold_it(people: Path) -> None:
+    keep_adapter(people, "three")
+    on_store(people, lambda connection: adapters.promote(connection, "one", datetime.now(UTC)))
+    for name in ("two", "three"):
+        on_store(people, lambda connection, name=name: adapters.promote(connection, name, datetime.now(UTC)))
+    withdraw(people)
+    assert twin("adapters", "rollback", "--data", people, "--json").document["active"] == "one"
 
 
 def test_rolling_back_from_it_is_always_possible(people: Path) -> None:

@@ -90,17 +90,17 @@ async def promote(connection: AsyncConnection, name: str, at: datetime) -> None:
 
 
 async def rollback(connection: AsyncConnection) -> Adapter | None:
-    """Back to the adapter that was active before (None: to the base model).
+    """Back to the adapter that was active before (None: to the base model). One that learned from a chat whose consent is withdrawn is
+    passed over: whatever holds it, there is a way back.
 
-    Raises InputError if none is active, or if the one before learned from a chat whose consent is withdrawn."""
+    Raises InputError if none is active."""
     known = await find(connection)
     now = next((a for a in known if a.state == "active"), None)
     if now is None:
         raise InputError("No adapter is active, so there is nothing to go back from.", mend="`twin adapters` lists them.")
     earlier = [a for a in known if a.state == "retired" and a.promoted_at and now.promoted_at and a.promoted_at < now.promoted_at]
-    back = max(earlier, key=lambda a: a.promoted_at or a.created_at, default=None)
-    if back:
-        await require_consent(connection, back.name)
+    usable = [a for a in earlier if await _may_be_used(connection, a.name)]
+    back = max(usable, key=lambda a: a.promoted_at or a.created_at, default=None)
     await connection.execute(update(adapters).where(adapters.c.name == now.name).values(state="retired", promoted_at=None))
     if back:
         await connection.execute(update(adapters).where(adapters.c.name == back.name).values(state="active"))
@@ -125,6 +125,14 @@ async def learned_from(connection: AsyncConnection, name: str) -> list[int]:
 async def require_consent(connection: AsyncConnection, name: str) -> None:
     """Raises InputError if this adapter learned from a chat that may not be used any more."""
     await dialogs.require_consent(connection, await learned_from(connection, name), f"Adapter {name}")
+
+
+async def _may_be_used(connection: AsyncConnection, name: str) -> bool:
+    try:
+        await require_consent(connection, name)
+    except InputError:
+        return False
+    return True
 
 
 async def carrying(connection: AsyncConnection, dialog_id: int) -> list[str]:
