@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import modes, replies, sending
 from twin.replies import SUPERSEDED, supersede
+from twin.said import cleaned
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, outbox, prompts
 from twin.store.drafts import Draft, Wish
@@ -42,10 +43,14 @@ class Verdict:
 
 
 async def send(connection: AsyncConnection, draft_id: int, now: datetime, *, variant: int | None = None) -> Verdict:
-    """Approve a draft as it stands; its bubbles are in the outbox when the transaction ends."""
+    """Approve a draft as it stands; its bubbles are in the outbox when the transaction ends. One that an earlier version wrote may hold
+    what no person says: then its card shows it anew, without that, and nothing goes before the owner has seen it so."""
     draft, refusal = await _open(connection, draft_id, variant)
     if refusal or not draft:
         return refusal or Verdict("unknown")
+    if draft.author == "twin" and (fit := cleaned(draft.text)) != draft.text:
+        await drafts.change(connection, draft, text=fit)
+        return Verdict("outdated", draft)
     bubbles = to_bubbles(split_bubbles(draft.text))
     if not bubbles:
         return Verdict("wordless", draft)

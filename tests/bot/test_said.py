@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from auto_rows import drafted, wrote
 from bot_scene import ADA, OWNER, opened, until
 
 UNSAYABLE = re.compile(r"think|<|\||\[|analysis|final|assistant|system|user|chatting with|^>", re.IGNORECASE)
@@ -58,3 +59,17 @@ async def test_the_card_shows_and_sends_what_is_left_and_never_offers_the_rest(t
         assert scene.seen_by(ADA) == ["sure thing"] * len(CUT)
         assert not [row["text"] for row in await scene.rows("drafts") if UNSAYABLE.search(row["text"])]
         assert not [text for text in scene.seen_by(OWNER) if "<think>" in text or "chatting with" in text]
+
+
+async def test_a_draft_of_an_earlier_version_is_shown_anew_before_it_goes(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        await wrote(scene, "coming?")
+        await drafted(scene, "<think>\\nhm\\n</think>\nsure thing")
+        await scene.start()
+        card = await scene.card("coming?")
+        scene.tap(card, "Send")
+        await until(lambda: "think" not in card.text)
+        await scene.idle()
+        assert scene.seen_by(ADA) == []
+        scene.tap(card, "Send")
+        await until(lambda: scene.seen_by(ADA) == ["sure thing"])
