@@ -139,6 +139,9 @@ def test_a_step_says_how_long_is_left_in_all(capsys: pytest.CaptureFixture[str])
         assert steps.left("one") == "about 3 min left in all"
         progress(1, 2)
         assert steps.left("one") == "about 2 min left in all"  # half of it took no time
+        steps.expect("two", 600.0)
+        assert steps.left("one") == "about 10 min left in all"
+        steps.expect("two", 120.0)
     with steps.step("two"):
         pass
     told = capsys.readouterr().err.splitlines()

@@ -17,7 +17,7 @@ class Steps:
 
     def __init__(self, screen: Screen, plan: Mapping[str, tuple[str, float]]) -> None:
         self.screen = screen
-        self.plan = plan
+        self.plan = dict(plan)
         self.took: list[dict[str, object]] = []
         self._began_at = 0.0
         self._share = 0.0  # of the running step, as far as it tells
@@ -37,6 +37,11 @@ class Steps:
 
             yield tell
         self.took.append({"name": name, "seconds": round(time.monotonic() - self._began_at, 1)})
+
+    def expect(self, name: str, seconds: float) -> None:
+        """A step ahead will take so long, by what has been measured meanwhile."""
+        title, _ = self.plan[name]
+        self.plan[name] = title, seconds
 
     def left(self, name: str) -> str:
         """About how long until the last step is done."""
