@@ -169,19 +169,23 @@ def _wait(look: Callable[[], bool], seconds: float) -> bool:
 
 def _answers(settings: Settings) -> bool:
     try:
-        return httpx.get(f"{settings.engine.url.rstrip('/')}/health", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
+        url = f"{settings.engine.url.rstrip('/')}/health"
+        return httpx.get(url, headers=_headers(settings), timeout=5.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
 
 def _post(settings: Settings, path: str, seconds: float) -> httpx.Response:
-    key = settings.engine.api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     try:
-        return httpx.post(f"{settings.engine.url.rstrip('/')}{path}", headers=headers, timeout=seconds, trust_env=False)
+        return httpx.post(f"{settings.engine.url.rstrip('/')}{path}", headers=_headers(settings), timeout=seconds, trust_env=False)
     except httpx.HTTPError as exc:
         kind: Any = "slow" if isinstance(exc, httpx.TimeoutException) else "unreachable"
         raise EngineError("The vLLM server did not answer.", kind=kind, mend="Look at the log of `twin serve`.") from exc
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    key = settings.engine.api_key
+    return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
 
 
 def _on_store(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> Any:

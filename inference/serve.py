@@ -16,10 +16,12 @@ from pathlib import Path
 
 import httpx
 
-from twin.errors import EngineError, ModelError
+from twin.errors import EngineError, ModelError, SettingsError
 from twin.progress import Progress, silent
+from twin.sealing import NEW_KEY_MEND
 from twin.settings import Settings
 
+MIDDLEWARE = "inference.middleware.OnlyWithKey"
 GUARD = Path(__file__).with_name("guard.py")
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes for --max-lora-rank
 # Linear layers of the dense models in use (Llama, Mistral, Qwen, Gemma, SmolLM, Phi), under their own names and under vLLM's fused ones.
@@ -35,6 +37,7 @@ def serve_command(settings: Settings, base: Path, port: int) -> list[str]:
         *("--model", str(base.resolve())),
         *("--served-model-name", settings.model.base),
         *("--host", "127.0.0.1", "--port", str(port)),
+        *("--middleware", MIDDLEWARE),
         *("--dtype", "bfloat16"),
         *("--max-model-len", str(_model_len(settings, base))),
         *_lora_modules(base),
@@ -48,7 +51,7 @@ def serve_command(settings: Settings, base: Path, port: int) -> list[str]:
 
 
 def serve_env(settings: Settings, base: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The server's environment: `environ` without this project's own settings, plus what vLLM reads there."""
+    """The server's environment: `environ` without this project's own settings, plus what vLLM reads there. Raises as `require_key`."""
     env = {name: value for name, value in environ.items() if not name.upper().startswith("TWIN_")}  # they hold tokens and keys
     env |= {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
@@ -56,24 +59,31 @@ def serve_env(settings: Settings, base: Path, environ: Mapping[str, str] = os.en
         "VLLM_HOST_IP": "127.0.0.1",  # else it finds out its address by a socket towards a public one
         "DO_NOT_TRACK": "1",
         "PYTHONSAFEPATH": "1",  # `-m` must not find packages in the working directory
+        "VLLM_API_KEY": require_key(settings),  # not in the command line, which anybody can list
     }
     if base.is_dir():
         env |= {"HF_HUB_OFFLINE": "1"}
     if _may_sleep(settings):
-        env |= {"VLLM_SERVER_DEV_MODE": "1"}  # /sleep and /wake_up, which no key guards: the server listens on loopback only
+        env |= {"VLLM_SERVER_DEV_MODE": "1"}  # /sleep and /wake_up, and more, which MIDDLEWARE does not let in
     if _runs_on_cpu():
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; its default is half of the memory
         env.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve whatever else runs on few cores
-    if settings.engine.api_key:
-        env["VLLM_API_KEY"] = settings.engine.api_key.get_secret_value()  # not in the command line, which anybody can list
     return env
+
+
+def require_key(settings: Settings) -> str:
+    """The key of the server. Raises SettingsError if there is none: any user and any web page of this machine could ask the server."""
+    if not settings.engine.api_key:
+        raise SettingsError("TWIN_ENGINE__API_KEY is not set: the vLLM server answers nobody without a key.", mend=NEW_KEY_MEND)
+    return settings.engine.api_key.get_secret_value()
 
 
 class VllmServer:
     """A running server. Made by `start_server`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, key: str, log: Path) -> None:
         self._process = process
+        self._headers = {"Authorization": f"Bearer {key}"}
         self.url = url
         self.log = log
 
@@ -90,7 +100,7 @@ class VllmServer:
     async def wait_until_ready(self, seconds: float, progress: Progress = silent) -> None:
         """Raises EngineError when it dies or takes longer."""
         started = time.monotonic()
-        async with httpx.AsyncClient(base_url=self.url, timeout=5.0, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, headers=self._headers, timeout=5.0, trust_env=False) as client:
             while (elapsed := time.monotonic() - started) < seconds:
                 progress(elapsed, None, "starting vLLM")
                 if self._process.returncode is not None:
@@ -126,7 +136,7 @@ async def start_server(
 ) -> AsyncIterator[VllmServer]:
     """A server that answers when the block begins and is gone when it ends, or when this process dies. Port 0: a free one."""
     port = port or _free_port()
-    command = serve_command(settings, base, port)
+    command, env = serve_command(settings, base, port), serve_env(settings, base)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -134,10 +144,10 @@ async def start_server(
             stdin=asyncio.subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env=serve_env(settings, base),
+            env=env,
             start_new_session=True,  # Ctrl-C in the terminal reaches us first, and we end it in order
         )
-    server = VllmServer(process, f"http://127.0.0.1:{port}", log)
+    server = VllmServer(process, f"http://127.0.0.1:{port}", require_key(settings), log)
     try:
         await server.wait_until_ready(ready_seconds, progress)
         yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ def new_secret_key() -> str:
     from cryptography.fernet import Fernet
 
     return Fernet.generate_key().decode("ascii")
+
+
+def new_api_key() -> str:
+    """A fresh key for `TWIN_ENGINE__API_KEY`: 32 random bytes in URL-safe base64."""
+    return secrets.token_urlsafe(32)
 
 
 def seal(plain: bytes, key: SecretStr | None) -> bytes:

@@ -18,6 +18,15 @@ from twin.errors import SettingsError
 NEVER = AfterValidator(lambda value: None if value == "never" else value)  # an empty value in .env means the default
 
 
+def _visible_ascii(value: SecretStr | None) -> SecretStr | None:
+    if value and not all("!" <= letter <= "~" for letter in value.get_secret_value()):
+        raise ValueError("an HTTP header holds no such key; use letters and digits without spaces")
+    return value
+
+
+VISIBLE_ASCII = AfterValidator(_visible_ascii)
+
+
 class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -180,7 +189,7 @@ class Gate(Group):
 class Engine(Group):
     kind: Annotated[Literal["local", "vllm"], Field(description="local: in this process. vllm: the server of `twin serve`.")] = "local"
     url: Annotated[str, Field(description="The vLLM server.")] = "http://127.0.0.1:8000"
-    api_key: Annotated[SecretStr | None, Field(description="The vLLM server's key, if it has one.")] = None
+    api_key: Annotated[SecretStr | None, Field(description="The vLLM server's key; made by `twin init`."), VISIBLE_ASCII] = None
     seconds: Annotated[float, Field(description="An answer that takes longer counts as failed.", gt=0)] = 120.0
     during_training: Annotated[
         Literal["serve", "pause"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ def test_the_account_signs_in_and_everything_else_works_with_what_is_written(
     assert settings.owner.id == sandbox["owner_id"]
     assert settings.owner.name != "the owner"
     assert settings.secret_key is not None
+    assert settings.engine.api_key is not None
+    assert len(settings.engine.api_key.get_secret_value()) >= 32
     collected = twin("collect", "--json")
     assert collected.code == 0, collected.err
     assert collected.document["skipped"] == {"bot": 1, "channel": 1, "group": 1}
@@ -115,6 +119,50 @@ def test_doctor_sees_an_engine_that_is_away(data: Path, monkeypatch: pytest.Monk
     found = doctor("--data", data)
     assert found["engine"]["colour"] == "red"
     assert "twin serve" in found["engine"]["mend"]
+
+
+UNGUARDED = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401 if self.path.startswith("/v1") else 405 if self.path == sys.argv[1] else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_): ...
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/collective_rpc"])
+def test_doctor_is_red_where_a_server_answers_without_the_key(data: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("TWIN_ENGINE__KIND", "vllm")
+    assert doctor("--data", data)["engine key"]["what"] == "TWIN_ENGINE__API_KEY is not set."
+    monkeypatch.setenv("TWIN_ENGINE__API_KEY", "canary-key")
+    with subprocess.Popen([sys.executable, "-c", UNGUARDED, path], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            monkeypatch.setenv("TWIN_ENGINE__URL", f"http://127.0.0.1:{server.stdout.readline().strip()}")
+            found = doctor("--data", data)["engine key"]
+        finally:
+            server.terminate()
+    assert (found["colour"], found["what"]) == ("red", f"The server answers without the key: {path}.")
+    assert "twin serve" in found["mend"]
+    assert doctor("--data", data)["engine key"]["colour"] == "grey", "nobody answers, which is told of the engine"
+
+
+def test_serve_refuses_to_start_without_a_key(data: Path) -> None:
+    ran = twin("serve", "--data", data, "--json")
+    assert (ran.code, ran.document["error"]) == (1, "TWIN_ENGINE__API_KEY is not set: the vLLM server answers nobody without a key.")
+
+
+def test_a_key_that_no_header_can_hold_is_refused_and_not_quoted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_ENGINE__API_KEY", "schlüssel 1")
+    ran = twin("doctor", "--data", data, "--json")
+    assert ran.code == 1
+    assert "TWIN_ENGINE__API_KEY" in ran.document["error"]
+    assert "schlüssel" not in ran.out + ran.err
 
 
 def test_doctor_misses_the_session_that_the_live_way_needs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ async def test_requests_go_on_through_a_night_and_its_switch(
     next_nights: Nights, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nights, first = next_nights, next_nights.played[-1]["adapter"]
+    monkeypatch.setenv("TWIN_ENGINE__API_KEY", "canary-key")
     async with start_server(load_settings(data=nights.data), tiny, log=tmp_path / "vllm.log", ready_seconds=240) as server:
         monkeypatch.setenv("TWIN_ENGINE__KIND", "vllm")
         monkeypatch.setenv("TWIN_ENGINE__URL", server.url)

@@ -31,6 +31,8 @@ from twin.engine_pause import How, Pause
 from twin.settings import Settings, load_settings
 from twin.store import adapters, facts, open_store
 
+KEY = "canary-key"
+BEARER = {"Authorization": f"Bearer {KEY}"}
 # As much of vLLM as its owner looks at. It sleeps and wakes by the file that it is given, if there is one.
 SERVER = """
 import http.server, pathlib, sys
@@ -77,7 +79,7 @@ class Owned:
         return self.settings.engine.url
 
     async def is_up(self) -> bool:
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=5, trust_env=False, headers=BEARER) as client:
             try:
                 return (await client.get(f"{self.url}/health")).status_code == httpx.codes.OK
             except httpx.TransportError:
@@ -143,7 +145,7 @@ def owned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Owned:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    found = Owned(load_settings(None, data=tmp_path / "data", engine={"kind": "vllm", "url": url}), tmp_path)
+    found = Owned(load_settings(None, data=tmp_path / "data", engine={"kind": "vllm", "url": url, "api_key": KEY}), tmp_path)
     monkeypatch.setattr(inference.serve, "serve_command", found.command)
     monkeypatch.setattr(command, "LOOK_SECONDS", 0.05)
     return found
@@ -212,7 +214,13 @@ def test_vllm_gives_its_card_to_a_training_and_is_back_with_its_adapter(
     """On a CPU it cannot sleep, so that it is stopped and started."""
     base = save_tiny_llama(tmp_path / "tiny", tiny, head_dim=32)
     adapter = seal_adapter(base, tmp_path / "voice-1", r=8, size=0.2)
-    for name, value in {"MODEL__BASE": base, "ENGINE__KIND": "vllm", "ENGINE__URL": owned.url, "ENGINE__DURING_TRAINING": "pause"}.items():
+    for name, value in {
+        "MODEL__BASE": base,
+        "ENGINE__KIND": "vllm",
+        "ENGINE__URL": owned.url,
+        "ENGINE__API_KEY": KEY,
+        "ENGINE__DURING_TRAINING": "pause",
+    }.items():
         monkeypatch.setenv(f"TWIN_{name}", str(value))
     settings = load_settings(data=data)
 
@@ -234,7 +242,7 @@ def test_vllm_gives_its_card_to_a_training_and_is_back_with_its_adapter(
             pause = on_store(data, engine_pause.read)
             assert (pause.how, pause.is_fresh(utc_now())) == ("stop", True)
         assert on_store(data, engine_pause.read) is None
-        served = httpx.get(f"{owned.url}/v1/models", trust_env=False).json()["data"]
+        served = httpx.get(f"{owned.url}/v1/models", headers=BEARER, trust_env=False).json()["data"]
         assert [card["id"] for card in served] == [str(base), adapter.name], "it was loaded before anybody asked"
         assert serving.poll() is None
     finally:

@@ -49,6 +49,7 @@ async def play(sandbox: dict[str, Any], data: Path, later: Sequence[Said], *, en
     asked: Asked | None = None
     async with AsyncExitStack() as stack:
         if engine == "vllm":
+            os.environ["TWIN_ENGINE__API_KEY"] = "canary-key"
             base = await asyncio.to_thread(prepare_base_model, SAMPLE, Path(os.environ["TWIN_MODELS"]))
             server = await stack.enter_async_context(
                 start_server(load_settings(data=data), base, log=data.parent / "vllm.log", ready_seconds=600)

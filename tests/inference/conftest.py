@@ -39,8 +39,10 @@ def two_layers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    """A vLLM server for the `model` of the file that asks for it."""
+    """A vLLM server for the `model` of the file that asks for it. It has the routes that sleeping needs, too, though no CPU can sleep."""
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("VLLM_SERVER_DEV_MODE", "1")
         served = Served(model, tmp_path_factory.mktemp("vllm") / "vllm.log", stack)
         await served.start()
         yield served

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 import inference.serve
 from inference.serve import last_error, serve_command, serve_env, start_server
-from twin.errors import EngineError, ModelError
+from twin.errors import EngineError, ModelError, SettingsError
 from twin.settings import Engine, Settings, Training
 
 HEALTHY = """
@@ -36,7 +36,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def settings(*, r: int = 16, **engine: object) -> Settings:
-    return Settings(_env_file=None, training=Training(r=r), engine=Engine(**engine))  # type: ignore[call-arg, arg-type]
+    return Settings(_env_file=None, training=Training(r=r), engine=Engine(**{"api_key": SecretStr("k-1"), **engine}))  # type: ignore[call-arg, arg-type]
 
 
 async def answers(url: str) -> bool:
@@ -99,13 +99,20 @@ def test_a_gpu_compiles_and_a_cpu_does_not(small: Path, monkeypatch: pytest.Monk
 
 
 def test_nothing_dials_out_and_no_secret_of_ours_is_passed_on(small: Path) -> None:
-    env = serve_env(settings(api_key=SecretStr("k-1")), small, {"PATH": "/bin", "TWIN_BOT__TOKEN": "1:x", "TWIN_SECRET_KEY": "y"})
+    env = serve_env(settings(), small, {"PATH": "/bin", "TWIN_BOT__TOKEN": "1:x", "TWIN_SECRET_KEY": "y"})
     assert env["VLLM_NO_USAGE_STATS"] == env["DO_NOT_TRACK"] == env["HF_HUB_OFFLINE"] == "1"
     assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert env["VLLM_API_KEY"] == "k-1"
     assert env["PATH"] == "/bin"
     assert not [name for name in env if name.startswith("TWIN_")]
-    assert "k-1" not in serve_command(settings(api_key=SecretStr("k-1")), small, 1)
+    assert "k-1" not in serve_command(settings(), small, 1)
+
+
+def test_there_is_no_server_without_a_key_and_none_without_the_middleware_that_asks_for_it(small: Path) -> None:
+    assert option(serve_command(settings(), small, 1), "--middleware") == "inference.middleware.OnlyWithKey"
+    with pytest.raises(SettingsError, match="TWIN_ENGINE__API_KEY is not set") as caught:
+        serve_env(settings(api_key=None), small, {"VLLM_API_KEY": "of somebody else"})
+    assert "twin init" in caught.value.mend
 
 
 def test_the_last_error_is_the_root_one(tmp_path: Path) -> None:

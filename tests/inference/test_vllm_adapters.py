@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 from adapter_folders import rename_layers, seal_adapter
 from processes import descendants, is_alive, until
-from vllm_scene import CONVERSATIONS, GREEDY, Served
+from vllm_scene import CONVERSATIONS, GREEDY, KEY, Served
 
+from inference.middleware import REQUESTS
 from inference.vllm import VllmGenerator
+from twin.cli.checks import engine_key
 from twin.errors import EngineError, ModelError
 from twin.generator import ActiveAdapter, Generated
 from twin.turns import Turn
@@ -129,6 +134,51 @@ async def test_a_bad_adapter_is_refused_and_the_former_still_answers(
         with pytest.raises(ModelError, match=words):
             await client.use(bad)
         assert await client.generate(CONVERSATIONS[0], GREEDY) == before
+
+
+def routes_of(log: Path) -> list[tuple[str, str]]:
+    """Method and path of each route, as the server lists them when it starts."""
+    listed = re.findall(r"Route: (/\S*), Methods: (.+)", log.read_text(encoding="utf-8"))
+    return [(method, path) for path, methods in listed for method in methods.split(", ")]
+
+
+async def test_nothing_of_it_answers_who_does_not_have_the_key_or_comes_under_another_name(served: Served) -> None:
+    routes = routes_of(served.log)
+    unguarded_by_vllm = {("POST", "/invocations"), ("POST", "/generative_scoring"), ("POST", "/sleep"), ("POST", "/collective_rpc")}
+    assert unguarded_by_vllm | {("POST", "/v1/completions"), ("GET", "/health"), ("GET", "/openapi.json")} <= set(routes)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    bearer = {"Authorization": f"Bearer {KEY}"}
+    forms = [*routes, ("GET", "/metrics/"), ("OPTIONS", "/v1/completions"), ("POST", "//invocations"), ("POST", "/v1/../invocations")]
+    async with httpx.AsyncClient(base_url=served.url, trust_env=False, timeout=30) as anybody:
+
+        async def answers(method: str, path: str, headers: dict[str, str]) -> int:
+            return (await anybody.request(method, path, headers=headers, json={} if method == "POST" else None)).status_code
+
+        for strange in ({}, {"Authorization": "Bearer another"}, {"Origin": "http://127.0.0.1:9"}):
+            assert {form: status for form in forms if (status := await answers(*form, strange)) != 401} == {}
+        renamed = bearer | {"Host": "page.example"}
+        assert {form: status for form in forms if (status := await answers(*form, renamed)) != 400} == {}
+        assert await answers("GET", "/v1/realtime", upgrade | bearer) in (403, 404)
+        let_in = {form for form in routes if await answers(*form, bearer) not in (404, 405)}
+    assert let_in <= REQUESTS, "and the key itself opens no more than the twin asks for"
+    assert {("GET", "/health"), ("GET", "/v1/models"), ("POST", "/v1/completions")} <= let_in
+
+
+async def test_its_key_is_in_no_command_line_and_no_log(served: Served) -> None:
+    assert served.server
+    processes = [served.server.pid, *descendants(served.server.pid)]
+    assert not [pid for pid in processes if KEY in " ".join(psutil.Process(pid).cmdline())]
+    assert KEY not in served.log.read_text(encoding="utf-8")
+
+
+async def test_doctor_finds_that_it_refuses_strangers(served: Served) -> None:
+    check = await asyncio.to_thread(engine_key, served.settings)
+    assert (check.colour, check.mend) == ("green", "")
 
 
 async def test_a_dead_server_is_unreachable_and_a_restarted_one_gets_its_adapter_again(

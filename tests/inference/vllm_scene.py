@@ -6,12 +6,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from inference.serve import VllmServer, start_server
 from inference.vllm import VllmGenerator
 from twin.generator import Sampling
-from twin.settings import Settings
+from twin.settings import Engine, Settings
 from twin.turns import Turn, join_bubbles
 
+KEY = "canary-key-of-the-server"
 READY_SECONDS = 240  # it takes 25 on an idle two-core machine
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 SYSTEM = Turn("system", "You are Robin, chatting with Kim.")
@@ -54,12 +57,16 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def settings(self) -> Settings:
+        engine = Engine(kind="vllm", url=self.url, api_key=SecretStr(KEY))
+        return Settings(_env_file=None, engine=engine)  # type: ignore[call-arg]
+
     async def start(self) -> None:
-        settings = Settings(_env_file=None)  # type: ignore[call-arg]
         self.server = await self.stack.enter_async_context(
-            start_server(settings, self.base, log=self.log, port=self.port, ready_seconds=READY_SECONDS)
+            start_server(self.settings, self.base, log=self.log, port=self.port, ready_seconds=READY_SECONDS)
         )
         self.port = int(self.server.url.rpartition(":")[2])
 
     def client(self, seconds: float = 120.0) -> VllmGenerator:
-        return VllmGenerator(self.base, url=self.url, served_name="smollm2-135m", seconds=seconds, max_prompt_tokens=512)
+        return VllmGenerator(self.base, url=self.url, served_name="smollm2-135m", api_key=KEY, seconds=seconds, max_prompt_tokens=512)

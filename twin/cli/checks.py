@@ -17,6 +17,7 @@ from twin.cli import launchers
 from twin.cli.folder import transact, utc_now
 from twin.cli.stages import read_adapter
 from twin.errors import TwinError
+from twin.sealing import NEW_KEY_MEND
 from twin.settings import Settings
 from twin.store import adapters, dialogs, messages, runs
 
@@ -37,7 +38,7 @@ class Check:
 
 
 def all_checks() -> list[Callable[[Settings], Check]]:
-    return [data_folder, disk, store, owner, bot_token, session, base_model, active_adapter, engine, gpu, cluster, schedule]
+    return [data_folder, disk, store, owner, bot_token, session, base_model, active_adapter, engine, engine_key, gpu, cluster, schedule]
 
 
 def data_folder(settings: Settings) -> Check:
@@ -148,6 +149,23 @@ def engine(settings: Settings) -> Check:
     if settings.model.base not in served:
         return Check("engine", "red", f"The server has no {settings.model.base}.", "Start it with `twin serve`, or mend TWIN_MODEL__BASE.")
     return Check("engine", "green", f"vLLM at {settings.engine.url} serves {settings.model.base}")
+
+
+def engine_key(settings: Settings) -> Check:
+    from twin.cli.services import open_paths
+
+    if settings.engine.kind == "local":
+        return Check("engine key", "grey", "Not needed: no server answers.")
+    if settings.engine.api_key is None:
+        return Check("engine key", "red", "TWIN_ENGINE__API_KEY is not set.", NEW_KEY_MEND)
+    try:
+        found = asyncio.run(open_paths(settings))
+    except TwinError:  # `engine` says so
+        return Check("engine key", "grey", "Not tried: the server does not answer.")
+    if found:
+        mend = "Start it with `twin serve`, which lets nobody in without the key."
+        return Check("engine key", "red", f"The server answers without the key: {', '.join(found)}.", mend)
+    return Check("engine key", "green", "The server refuses who does not have it.")
 
 
 def gpu(settings: Settings) -> Check:

@@ -10,6 +10,12 @@ from twin.errors import EngineError, SessionError, SettingsError, TelegramError
 from twin.settings import Settings
 
 SECONDS = 15.0
+# What a vLLM server may answer, with a GET: where a path only takes a POST that is 405, and nothing is done.
+TRIED = (
+    *("/v1/models", "/v1/completions", "/v1/load_lora_adapter", "/invocations", "/generative_scoring", "/tokenize", "/metrics"),
+    *("/openapi.json", "/sleep", "/is_sleeping", "/collective_rpc", "/server_info"),
+)
+CLOSED = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND})
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,8 @@ async def who_is_signed_in(settings: Settings) -> int:
 async def served_models(settings: Settings) -> list[str]:
     """What the vLLM server serves. Raises EngineError."""
     engine = settings.engine
-    headers = {"Authorization": f"Bearer {engine.api_key.get_secret_value()}"} if engine.api_key else {}
     try:
-        async with httpx.AsyncClient(timeout=SECONDS, trust_env=False, headers=headers) as client:
+        async with httpx.AsyncClient(timeout=SECONDS, trust_env=False, headers=_with_key(settings)) as client:
             response = await client.get(f"{engine.url.rstrip('/')}/v1/models")
             response.raise_for_status()
             return [card["id"] for card in response.json()["data"]]
@@ -63,3 +68,20 @@ async def served_models(settings: Settings) -> list[str]:
         raise EngineError(
             f"No vLLM server answers at {engine.url} ({type(exc).__name__}).", kind="unreachable", mend="Start it with `twin serve`."
         ) from None
+
+
+async def open_paths(settings: Settings) -> list[str]:
+    """What the vLLM server answers without the key, or with it to a web page under a name of its own. Raises EngineError."""
+    url = settings.engine.url.rstrip("/")
+    try:
+        async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as client:
+            found = [path for path in TRIED if (await client.get(f"{url}{path}")).status_code not in CLOSED]
+            renamed = await client.get(f"{url}/v1/models", headers=_with_key(settings) | {"Host": "page.invalid"})
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise EngineError(f"No vLLM server answers at {url} ({type(exc).__name__}).", kind="unreachable") from None
+    return [*found, *(["/v1/models under another host's name"] if renamed.is_success else [])]
+
+
+def _with_key(settings: Settings) -> dict[str, str]:
+    key = settings.engine.api_key
+    return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}

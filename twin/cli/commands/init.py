@@ -17,7 +17,7 @@ from twin.cli.guard import guarded
 from twin.cli.services import who_is_bot
 from twin.cli.terminal import Data, Debug, Json, Screen
 from twin.errors import InputError, SettingsError
-from twin.sealing import new_secret_key
+from twin.sealing import new_api_key, new_secret_key
 from twin.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
@@ -70,6 +70,7 @@ def init(
         ask.agree("I have read this.", InputError("Telegram's terms were not acknowledged.", mend="Say --accept-terms."))
     known = load_settings(env_file if env_file.exists() else None, **({"data": data} if data else {}))
     settings = known.model_copy(update={"secret_key": known.secret_key or SecretStr(new_secret_key())})
+    settings = with_group(settings, "engine", api_key=settings.engine.api_key or SecretStr(new_api_key()))
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings, bot = _bot(ask, settings)
     screen.say(Text(f"✓ @{bot}", style="green"))

@@ -15,7 +15,7 @@ import structlog
 import typer
 
 from inference.pause import wake
-from inference.serve import VllmServer, start_server
+from inference.serve import VllmServer, require_key, start_server
 from twin import engine_pause
 from twin.cli import stages
 from twin.cli.commands.run import ReadyFile
@@ -50,11 +50,13 @@ def serve(
 ) -> None:
     """Run a vLLM server for the base model.
 
-    It listens on this machine only. Adapters are loaded by `twin run`, without a restart. It needs the extra [gpu] or [cpu].
+    It listens on this machine only and answers nobody without the key, TWIN_ENGINE__API_KEY. Adapters are loaded by `twin run`, without
+    a restart. It needs the extra [gpu] or [cpu].
     With TWIN_ENGINE__DURING_TRAINING=pause it gives its GPU to the nightly training and is back afterwards.
     """
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
+    require_key(settings)
     base = stages.prepare_base(settings, screen, weights=True)
     wanted = urlsplit(settings.engine.url).port or PORT if port is None else port
     asyncio.run(_serve(settings, base, wanted, screen, ready_file))

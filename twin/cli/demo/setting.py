@@ -8,13 +8,11 @@ import shutil
 import time
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from twin.cli.demo.sandbox import Sandbox
 from twin.cli.dotenv import write_env
 from twin.cli.logs import log_to
 from twin.errors import InputError
-from twin.sealing import new_secret_key
+from twin.sealing import new_api_key, new_secret_key
 from twin.settings import NOT_SETTINGS, Settings, load_settings
 
 MARK = "demo.json"  # a folder that has it is a demo's and may be changed by the next one
@@ -72,10 +70,12 @@ def settings_for(
     """Write `folder`/.env and read it: whoever goes there can use every other command on the demo."""
     key_file = folder / "sandbox.pem"
     key_file.write_text(sandbox.public_key, encoding="ascii")
-    secret = _kept_secret(folder) or new_secret_key()
+    kept = load_settings(folder / ".env") if (folder / ".env").exists() else None
+    secret = kept.secret_key if kept else None  # what the demo before sealed can still be opened
+    api_key = kept.engine.api_key if kept else None  # the server may be running
     values = {
         "TWIN_DATA": folder,
-        "TWIN_SECRET_KEY": secret,
+        "TWIN_SECRET_KEY": secret.get_secret_value() if secret else new_secret_key(),
         "TWIN_OWNER__ID": sandbox.owner_id,
         "TWIN_OWNER__NAME": owner_name,
         "TWIN_BOT__TOKEN": sandbox.bot_token,
@@ -84,6 +84,7 @@ def settings_for(
         "TWIN_TELEGRAM__SERVER": sandbox.server,
         "TWIN_TELEGRAM__SERVER_KEY": key_file,
         "TWIN_ENGINE__KIND": engine,
+        "TWIN_ENGINE__API_KEY": api_key.get_secret_value() if api_key else new_api_key(),
         "TWIN_TRAINING__MINUTES": minutes,
         # A model of 135M and a few minutes want larger and more frequent steps than the defaults, which are meant for 8B:
         # at 65,000 tokens of owner 2 the training loss was 3.58 with 1e-3, 3.64 with 4e-4.
@@ -103,11 +104,3 @@ def as_contact(settings: Settings, phone: str) -> Settings:
     """The same Telegram seen by a contact, with a session of its own."""
     telegram = settings.telegram.model_copy(update={"phone": phone})
     return settings.model_copy(update={"telegram": telegram, "data": settings.data / "contact"})
-
-
-def _kept_secret(folder: Path) -> str | None:
-    """The key of the demo before, so that what it sealed can still be opened."""
-    if not (folder / ".env").exists():
-        return None
-    kept: SecretStr | None = load_settings(folder / ".env").secret_key
-    return kept.get_secret_value() if kept else None
