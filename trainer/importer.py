@@ -20,25 +20,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from trainer.export_messages import SHIFT, Exported, Unreadable, cleaned, is_old, sender_id, to_exported, unshifted
 from trainer.import_report import EXPORT_MEND, Fault, ImportReport, find_export
-from trainer.json_stream import JsonFault, JsonReader
+from trainer.json_stream import HopelessFault, JsonFault, JsonReader
 from twin.errors import InputError
 from twin.progress import Progress, silent
 from twin.store import dialogs, facts, messages
 from twin.turns import TELEGRAM_ACCOUNTS
 
 ACCOUNT = "account"  # whose chats the store has: of one account, or the contact's words of one become the owner's of another
+BROKEN = "broken JSON"
+MOST_KINDS = 40  # of chats, in the report
+SHOWN = 60  # characters of a key or a type that a sentence quotes
 BATCH = 1000  # messages a transaction
 AGAIN_MEND = "Export once more, or copy the file again; importing twice does no harm."
 # Where a message or a chat begins. Quotes inside a text are escaped, so a text cannot look like these.
 # The second way of each is that of a tool which has sorted the keys.
 NEXT_MESSAGE = re.compile(r'\{\s*(?:"id"\s*:\s*-?\d+\s*,\s*"type"\s*:\s*"(?:message|service|unsupported)"|"(?:actor|action|date)"\s*:\s*")')
 NEXT_CHAT = re.compile(
-    r'\{\s*"name"\s*:\s*(?:null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"\w+"\s*,\s*"id"\s*:|"left_chats"\s*:'
+    r'\{\s*"name"\s*:\s*(?:null|"[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,\s*"type"\s*:\s*"\w+"\s*,\s*"id"\s*:|"left_chats"\s*:'
     r'|\{\s*"id"\s*:\s*-?\d+\s*,\s*"messages"\s*:'
 )
+HEADER = ("name", "type", "id")
 NOTHING = re.compile(r"(?!)")
 # What closes a chat whose keys are sorted: its name and type come behind its messages.
-CHATS_END = re.compile(r'"name"\s*:\s*(null|"(?:[^"\\]|\\.)*")\s*,\s*"type"\s*:\s*"(\w+)"\s*\}')
+CHATS_END = re.compile(r'"name"\s*:\s*(null|"[^"\\]*+(?:\\.[^"\\]*+)*+")\s*,\s*"type"\s*:\s*"(\w+)"\s*\}')
 
 
 async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None = None, progress: Progress = silent) -> ImportReport:
@@ -58,8 +62,8 @@ async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None 
                 await run.root()
                 if reader.peek():
                     run.broken_off = f"{file} goes on at byte {reader.offset:,} with a second document, which is not read."
-            except JsonFault as fault:
-                run.broken_off = _sentence(file, fault, run.place)
+            except (JsonFault, HopelessFault) as fault:
+                run.broken_off = run.sentence(fault)
                 if not run.read:
                     raise InputError(run.broken_off, mend=AGAIN_MEND) from fault
     except OSError as exc:
@@ -86,11 +90,6 @@ def _require_text(file: Path) -> None:
     if what:
         mend = "Unpack it." if "archive" in what else "Take the file as Telegram Desktop wrote it; opened and saved again it is another."
         raise InputError(f"{file} is {what}; expected the text of a result.json in UTF-8.", mend=mend)
-
-
-def _sentence(file: Path, fault: JsonFault, place: str) -> str:
-    where = f", in {place}" if place else ""
-    return f"{file} is damaged at byte {fault.offset:,}{where}: expected {fault.expected}."
 
 
 @dataclass
@@ -136,6 +135,17 @@ class _Run:
         """Whose export it is, as far as that is known: who is not the contact."""
         return self.owner_id if self.owner_id is not None else next(iter(self.senders), None)
 
+    def sentence(self, fault: JsonFault | HopelessFault) -> str:
+        """Where reading ended, and what it met before if none of it could be read."""
+        where = f"at byte {fault.offset:,}" + (f", in {self.place}" if self.place else "")
+        if isinstance(fault, HopelessFault):
+            said = f"{self.file} is so damaged that reading ended {where}: expected whole messages."
+        else:
+            said = f"{self.file} is damaged {where}: expected {fault.expected}."
+        if not self.read and (before := self.faults.get(BROKEN)):
+            said += f" Before it, {before.count:,} messages are broken JSON, the first in {before.first}."
+        return said
+
     def fault(self, reason: str, place: str) -> None:
         known = self.faults.get(reason)
         self.faults[reason] = Fault(known.count + 1, known.first) if known else Fault(1, place)
@@ -147,14 +157,14 @@ class _Run:
         header: dict[str, Any] = {}
         known = False
         for key in self.reader.members():
-            self.place = key
-            if key in ("name", "type", "id"):
+            self.place = _shortened(key)
+            if key in HEADER:
                 header[key] = self.reader.value()
             elif key == "personal_information":
                 self._note_owner(self.reader.value())
             elif key == "messages":
                 known = True
-                await self._messages(self._complete(header, 0), "messages")
+                await self._messages(self._complete(header), "messages")
             elif key == "chats":
                 known = True
                 await self._chats()
@@ -194,7 +204,7 @@ class _Run:
 
     async def _chats(self) -> None:
         for key in self.reader.members():
-            self.place = f"chats.{key}"
+            self.place = f"chats.{_shortened(key)}"
             if key != "list":
                 self.reader.skip()
                 continue
@@ -209,28 +219,28 @@ class _Run:
                     place = self.place
                     if not self.reader.go_to(NEXT_CHAT, NOTHING) or self.reader.peek() != "{":
                         raise
-                    self.fault("broken JSON", f"{place}, byte {fault.offset:,}")
+                    self.fault(BROKEN, f"{place}, byte {fault.offset:,}")
 
     async def _chat(self, place: str) -> None:
-        start = self.reader.offset
         header: dict[str, Any] = {}
         for key in self.reader.members():
-            self.place = f"{place}.{key}"
-            if key in ("name", "type", "id"):
+            self.place = f"{place}.{_shortened(key)}"
+            if key in HEADER:
                 header[key] = self.reader.value()
             elif key == "messages":
-                await self._messages(self._complete(header, start), f"{place}.messages")
+                await self._messages(self._complete(header), f"{place}.messages")
             else:
                 self.reader.skip()
 
-    def _complete(self, header: dict[str, Any], start: int) -> dict[str, Any]:
+    def _complete(self, header: dict[str, Any]) -> dict[str, Any]:
         """The chat's name, type and id. Telegram writes them before the messages; a tool that sorts keys may not."""
         if "type" in header and "id" in header:
             return header
-        with JsonReader(self.file, start) as ahead:
+        with self.reader.ahead() as ahead:
             try:
-                for key in ahead.members():
-                    if key in ("name", "type", "id"):
+                ahead.skip()
+                for key in ahead.members_behind():
+                    if key in HEADER:
                         header[key] = ahead.value()
                     else:
                         ahead.skip()
@@ -258,11 +268,12 @@ class _Run:
             await self._dialog(dialog_id, cleaned(name) if isinstance(name, str) else "", place)
 
     def _leave_out(self, kind: Any, place: str) -> None:
+        kind = _shortened(kind) if isinstance(kind, str) else None
         if place == "messages":
             raise InputError(
                 f'{self.file} is the export of one chat of type "{kind}"; expected a private chat ("personal_chat").', mend=EXPORT_MEND
             )
-        self.skipped_dialogs[kind if isinstance(kind, str) else "of unknown type"] += 1
+        self.skipped_dialogs[kind if kind and len(self.skipped_dialogs) < MOST_KINDS else "of unknown type"] += 1
         self.reader.skip()
 
     async def _is_excluded(self, dialog_id: int) -> bool:
@@ -284,7 +295,7 @@ class _Run:
                 except JsonFault as fault:
                     if not self.reader.go_to(NEXT_MESSAGE, NEXT_CHAT):
                         raise
-                    self.fault("broken JSON", f"{self.place}, byte {fault.offset:,}")
+                    self.fault(BROKEN, f"{self.place}, byte {fault.offset:,}")
                 else:
                     if dialog_id >= SHIFT and is_old(raw):
                         dialog_id = unshifted(dialog_id)
@@ -326,3 +337,7 @@ class _Run:
         self.read[dialog_id] += len(rows)
         self.local_times += sum(found.has_local_time for found in batch)
         self.progress(self.reader.offset, self.size, f"{sum(self.read.values()):,} messages")
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= SHOWN else f"{key[:SHOWN]}…"

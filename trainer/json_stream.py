@@ -4,14 +4,19 @@ Telegram Desktop's result.json is often not valid JSON, which is why a ready-mad
 at the first fault, and cannot say at which byte. Two known faults are mended in the value where they stand:
 `\\x08` (tdesktop #27571: control characters, which JSON spells \\u0008) and a bare path after "document_id" (#24961).
 Values are decoded by the standard library's C scanner, about ten times as fast as parsing events in Python.
+
+A fault costs what lies between the start of its value and the fault, and no more: where a file is one fault after another, reading
+is still linear. Only values that are nested in each other and all broken are gone through again and again: `BUDGET` ends that.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -21,12 +26,18 @@ LONGEST_VALUE = 1 << 24  # characters; a longer single value is a fault, so that
 LONGEST_MATCH = 1 << 13  # characters that a pattern of `go_to` may need
 DEEPEST = 100
 CUT_VALUE = 64  # a fault this close to the end of what is in view may only be a value that goes on
-SLICE = 1 << 14  # how much behind a fault is mended at first: most messages are shorter
+SLICE = 1 << 12  # how much of the view is tried first: most messages are shorter
+LONGEST_PATH = 1 << 10  # characters of a bare path
+BUDGET = 1 << 26  # characters that faults may have read again in vain, beside BUDGET_SHARE times those that are behind
+BUDGET_SHARE = 8
+UNKNOWN_COST = 1 << 15  # of a fault of which the scanner does not say where it stands
 MENDABLE = re.compile(
     r"\\(?:x(?P<control>[0-9A-Fa-f]{2})|.)"  # escaped backslashes go in pairs, so a text that holds "\\x41" stays
-    r"|(?P<key>\"document_id\"\s*:\s*)(?![\"\d\s]|null\b)(?P<bare>[^\r\n]*?)(?=,?[ \t]*[\r\n])",
+    rf"|(?P<key>\"document_id\"\s*:\s*)(?![\"\d\s]|null\b)(?P<bare>[^\r\n]{{0,{LONGEST_PATH}}})(?=[\r\n])",
     re.DOTALL,
 )
+DOCUMENT_ID = '"document_id"'
+LINE_END = re.compile(r"[\r\n]")
 SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -43,25 +54,33 @@ class TruncatedFault(JsonFault):
     """The file ends where something was expected."""
 
 
+class HopelessFault(Exception):
+    """So much of the file is broken that looking for more in it is given up, at `offset`."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"byte {offset}")
+        self.offset = offset
+
+
 class JsonReader:
     """A position in a file. `members` steps through an object, `open_array` and `more` through an array."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: BinaryIO = path.open("rb")
-        self._file.seek(offset)
         # Bytes that are no UTF-8 come out as lone surrogates and go back to the same bytes: offsets stay exact.
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
         self._at = 0
-        self._base = offset  # the byte at which _text starts
         self._dropped = 0  # characters that are out of view already
         self._element = -1  # where the element began that `more` announced last, in characters
         self._ended = False
+        self._known = (0, 0)  # a character in view and its byte, from which others are counted
+        self._in_vain = 0  # characters that were read for faults
         self._is_between = False  # in an array: an element was read, a comma or the end comes
-        if offset == 0:
-            self._fill(1)
-            if self._text.startswith("\ufeff"):
-                self._at = 1
+        self._fill(1)
+        if self._text.startswith("\ufeff"):
+            self._at = 1
 
     def __enter__(self) -> JsonReader:
         return self
@@ -69,9 +88,19 @@ class JsonReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
+    def ahead(self) -> JsonReader:
+        """Another reader at this place, which leaves this one where it is. What is in view already is not read again."""
+        self._fill(WINDOW)
+        other = copy(self)
+        other._file = self._path.open("rb")
+        other._file.seek(self._file.tell())
+        other._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        other._decoder.setstate(self._decoder.getstate())
+        return other
+
     @property
     def offset(self) -> int:
-        """The byte that comes next. Costs a look at the text in view: for faults and batches, not for every message."""
+        """The byte that comes next. Costs a look at the text since the last time that it was asked."""
         return self._offset_of(self._at)
 
     # --- stepping ---
@@ -87,16 +116,15 @@ class JsonReader:
         if self._take("}"):
             self._is_between = True
             return
-        while True:
-            if self.peek() != '"':
-                self._fail('a key (") of the object')
-            key = self.value()
-            self._expect(":", "a colon after the key")
-            yield key
-            if self._take("}"):
-                self._is_between = True
-                return
+        yield self._key()
+        yield from self.members_behind()
+
+    def members_behind(self) -> Iterator[str]:
+        """Step through what is left of an object whose last value has been read."""
+        while not self._take("}"):
             self._expect(",", "a comma or the end of the object (})")
+            yield self._key()
+        self._is_between = True
 
     def open_array(self) -> None:
         """Enter an array: `more` then says whether an element comes."""
@@ -120,38 +148,20 @@ class JsonReader:
     def value(self) -> Any:
         """Decode the next value, mended where it has one of the known faults."""
         wanted = WINDOW
-        while True:
+        while wanted <= LONGEST_VALUE:
             self._fill(wanted)
-            try:
-                found, end = _decode(self._text, self._at)
-            except json.JSONDecodeError as exc:
-                # Where the view ends, a value that goes on looks broken; an unterminated string is told by its start.
-                is_cut = exc.pos >= len(self._text) - CUT_VALUE or exc.msg.startswith("Unterminated")
-                if not is_cut:
-                    raise JsonFault(self._offset_of(exc.pos), "valid JSON") from exc
-                if self._ended:
-                    raise TruncatedFault(self._offset_of(len(self._text)), "the rest of the file, which ends here") from exc
-            except (ValueError, RecursionError) as exc:  # a number of thousands of digits, brackets thousands deep
-                raise JsonFault(self.offset, "a value of ordinary size and depth") from exc
-            else:
-                if end < len(self._text) or self._ended:  # else a number may go on
-                    self._at = end
-                    self._is_between = True
-                    return found
+            if whole := self._decoded():
+                found, self._at = whole
+                self._is_between = True
+                return found
             wanted *= 4
-            if wanted > LONGEST_VALUE:
-                raise JsonFault(self.offset, f"a value of at most {LONGEST_VALUE:,} characters")
+        raise JsonFault(self.offset, f"a value of at most {LONGEST_VALUE:,} characters")
 
     def skip(self, depth: int = 0) -> None:
         """Pass over the next value, a large one piece by piece."""
         self._fill(WINDOW)
-        try:
-            _, end = _decode(self._text, self._at)
-            is_whole = end < len(self._text) or self._ended
-        except (ValueError, RecursionError):
-            is_whole, end = False, 0  # cut or broken: the pieces will tell which
-        if is_whole:
-            self._at = end
+        if whole := self._decoded():
+            _, self._at = whole
         elif depth > DEEPEST:
             raise JsonFault(self.offset, "a value of ordinary depth")
         elif self.peek() == "{":
@@ -170,13 +180,15 @@ class JsonReader:
         or `before` matches first."""
         # An element that failed where it starts is not what comes next; a fault further on may stand right before it.
         start = self._at + (self._dropped + self._at == self._element)
+        # One pattern of both: what is behind the first match is looked through when it comes.
+        first = re.compile(f"{wanted.pattern}|(?P<stop>{before.pattern})")
         while True:
-            found, stop = wanted.search(self._text, start), before.search(self._text, start)
-            if found and not (stop and stop.start() < found.start()):
+            found = first.search(self._text, start)
+            if found and found["stop"] is None:
                 self._at = found.start()
                 self._is_between = False
                 return found
-            if stop or self._ended:
+            if found or self._ended:
                 return None
             self._at = start = max(start, len(self._text) - LONGEST_MATCH)  # a match may go on behind the view
             self._fill(LONGEST_MATCH + WINDOW)
@@ -191,15 +203,54 @@ class JsonReader:
                 self._at = match.end()
             if len(self._text) - self._at >= wanted or self._ended:
                 return
-            self._base = self._offset_of(self._at)
+            self._known = (0, self._offset_of(self._at))
             self._dropped += self._at
-            chunk = self._file.read(max(WINDOW, wanted))
-            self._ended = not chunk
-            self._text = self._text[self._at :] + self._decoder.decode(chunk, final=self._ended)
-            self._at = 0
+            pieces = [self._text[self._at :]]  # joined once: one emoji makes four bytes of every character
+            self._text, self._at, missing = "", 0, wanted - len(pieces[0])
+            while missing > 0 and not self._ended:
+                chunk = self._file.read(WINDOW)
+                self._ended = not chunk
+                pieces.append(self._decoder.decode(chunk, final=self._ended))
+                missing -= len(pieces[-1])
+            self._text = "".join(pieces)
 
     def _offset_of(self, at: int) -> int:
-        return self._base + len(self._text[:at].encode("utf-8", "surrogateescape"))
+        known, offset = self._known
+        passed = len(self._text[min(at, known) : max(at, known)].encode("utf-8", "surrogateescape"))
+        self._known = (at, offset + passed if at >= known else offset - passed)
+        return self._known[1]
+
+    def _spend(self, characters: int) -> None:
+        """Note what a fault has cost. Raises HopelessFault once faults have cost too much for what was read."""
+        self._in_vain += characters
+        if self._in_vain > BUDGET + BUDGET_SHARE * (self._dropped + self._at):
+            raise HopelessFault(self.offset)
+
+    def _decoded(self) -> tuple[Any, int] | None:
+        """The next value and where it ends; None if it goes on behind the view."""
+        try:
+            found, end = _decode(self._text, self._at)
+        except _Broken as exc:
+            self._spend(exc.at - self._at)
+            if not exc.may_be_cut:
+                raise JsonFault(self._offset_of(exc.at), "valid JSON") from exc
+            if self._ended:
+                raise TruncatedFault(self._offset_of(len(self._text)), "the rest of the file, which ends here") from exc
+            return None
+        except RecursionError as exc:
+            self._spend(UNKNOWN_COST)
+            raise JsonFault(self.offset, "a value of ordinary depth") from exc
+        except ValueError as exc:  # a number of thousands of digits
+            self._spend(UNKNOWN_COST)
+            raise JsonFault(self.offset, "a value of ordinary size") from exc
+        return (found, end) if end < len(self._text) or self._ended else None  # else a number may go on
+
+    def _key(self) -> str:
+        if self.peek() != '"':
+            self._fail('a key (") of the object')
+        key: str = self.value()
+        self._expect(":", "a colon after the key")
+        return key
 
     def _take(self, character: str) -> bool:
         if self.peek() == character:
@@ -220,43 +271,102 @@ class JsonReader:
 _scan = json.JSONDecoder(strict=False).raw_decode  # not strict: raw control characters, such as tabs, are let through
 
 
+class _Broken(Exception):
+    """The text stops being JSON `at` this character; `may_be_cut`: perhaps only because it ends."""
+
+    def __init__(self, at: int, *, may_be_cut: bool) -> None:
+        super().__init__()
+        self.at = at
+        self.may_be_cut = may_be_cut
+
+
 def _decode(text: str, at: int) -> tuple[Any, int]:
-    """The value at `at` and where it ends. Raises as `raw_decode` does."""
+    """The value at `at` and where it ends. Raises _Broken, RecursionError or ValueError.
+
+    In slices that grow: an error of the scanner counts all lines that it was given, whether it has read them or not."""
+    length = SLICE
+    while True:
+        end = at + length
+        try:
+            # The last one is not cut out: it may be large.
+            if end >= len(text):
+                return _decode_piece(text, at)
+            found, stop = _decode_piece(text[at:end], 0)
+        except _Broken as exc:
+            if end >= len(text):
+                raise
+            if not exc.may_be_cut:
+                raise _Broken(at + exc.at, may_be_cut=False) from exc.__cause__
+        else:
+            if stop < length:
+                return found, at + stop
+        length *= 8
+
+
+def _decode_piece(text: str, at: int) -> tuple[Any, int]:
     try:
         return _scan(text, at)
     except json.JSONDecodeError as exc:
-        fault = exc
-    for end in (fault.pos + SLICE, len(text)):
-        mended, shifts = _mend(text[at:end])
-        if not shifts:
-            continue
+        fault, place = exc, exc.pos
+    if _mendable(text, at, place):
+        rest = text[at:]
         try:
-            found, length = _scan(mended, 0)
+            found, end = _scan(_mend(rest))
         except json.JSONDecodeError as exc:
-            fault = json.JSONDecodeError(exc.msg, text, at + _unshifted(exc.pos, shifts))
+            fault, place = exc, at if _is_unterminated(exc) else at + _unmended(rest, exc.pos)
         else:
-            return found, at + _unshifted(length, shifts)
-    raise fault
+            return found, at + _unmended(rest, end)
+    # Where the text ends, a value that goes on looks broken; an unterminated string is told by its start.
+    may_be_cut = place >= len(text) - CUT_VALUE or _is_unterminated(fault) or _is_open_path(text, at, place)
+    raise _Broken(place, may_be_cut=may_be_cut) from fault
 
 
-def _mend(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text with valid escapes and quotes, and [(position in it, characters added there)]."""
-    pieces: list[str] = []
-    shifts: list[tuple[int, int]] = []
-    done = length = 0
+def _is_unterminated(fault: json.JSONDecodeError) -> bool:
+    return fault.msg.startswith("Unterminated")
+
+
+def _mendable(text: str, at: int, fault: int) -> bool:
+    """Whether what can be mended stands at the fault, in the value at `at`."""
+    if text.startswith("\\", fault):
+        found = MENDABLE.match(text, fault)
+        return found is not None and found["control"] is not None
+    key = text.rfind(DOCUMENT_ID, max(at, fault - LONGEST_PATH), fault)
+    found = MENDABLE.match(text, key) if key >= 0 else None
+    return found is not None and found.start("bare") <= fault <= found.end()
+
+
+def _is_open_path(text: str, at: int, fault: int) -> bool:
+    """Whether a bare path may stand there, of which the end is not in the text."""
+    key = text.rfind(DOCUMENT_ID, max(at, fault - LONGEST_PATH), fault)
+    return key >= 0 and len(text) - key < LONGEST_PATH and not LINE_END.search(text, key)
+
+
+def _mend(text: str) -> str:
+    """The text with valid escapes and quotes."""
+    mended = io.StringIO()  # not a list: a text may consist of a million escapes
+    done = 0
+    for match, new in _mends(text):
+        mended.write(text[done : match.start()])
+        mended.write(new)
+        done = match.end()
+    mended.write(text[done:])
+    return mended.getvalue()
+
+
+def _mends(text: str) -> Iterator[tuple[re.Match[str], str]]:
     for match in MENDABLE.finditer(text):
         if match["control"]:
-            new = f"\\u00{match['control']}"
+            yield match, f"\\u00{match['control']}"
         elif match["key"]:
-            new = match["key"] + json.dumps(match["bare"], ensure_ascii=False)
-        else:
-            continue
-        pieces += text[done : match.start()], new
-        length += match.start() - done + len(new)
-        done = match.end()
-        shifts.append((length, len(new) - len(match[0])))
-    return "".join([*pieces, text[done:]]), shifts
+            path = match["bare"].rstrip(" \t").removesuffix(",")
+            yield match, match["key"] + json.dumps(path, ensure_ascii=False) + match["bare"][len(path) :]
 
 
-def _unshifted(position: int, shifts: list[tuple[int, int]]) -> int:
-    return position - sum(added for place, added in shifts if place <= position)
+def _unmended(text: str, position: int) -> int:
+    """Where in the text that stands which is at the position in the mended text."""
+    added = 0
+    for match, new in _mends(text):
+        if match.start() + added + len(new) > position:
+            break
+        added += len(new) - len(match[0])
+    return position - added

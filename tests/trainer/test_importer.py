@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from export_files import ADA, BEN, OWNER, START, account, chat, dumped, message, talk, written
 from telegram_scene import in_store
 
+from trainer import json_stream
 from trainer.importer import import_export
 from twin.errors import InputError
 from twin.store import dialogs, messages, open_store, tables
@@ -536,6 +538,97 @@ async def test_300_damaged_files_end_in_a_report_or_an_input_error_and_keep_what
     assert sorted(lost)[len(lost) * 9 // 10] <= 2  # nine in ten cost two messages at most, before or behind
 
 
+BROKEN = {
+    "a comma is missing in each": lambda row: row.replace(', "text"', ' "text"', 1) + ",",
+    "a string is not closed in each": lambda row: row.replace('", "text_entities"', ', "text_entities"') + ",",
+    "no object is closed": lambda row: row[:-1] + ",",
+    "escapes that are none": lambda row: row.replace("line", r"l\qine", 1) + ",",
+    "mended escapes in what is broken": lambda row: row.replace("line", r"l\x08ine", 1)[:-1] + ",",
+    "bare paths on one line": lambda row: row[:-1] + ', "document_id": stickers/a.webp},',
+    "bare paths": lambda row: row[:-1] + ', "document_id": stickers/a.webp\n},',
+    "no commas between them": lambda row: row + "\n",
+    "garbage between them": lambda row: row + ', %{]garb"age,',
+    "zeroes between them": lambda row: row + "\0",
+    "numbers of thousands of digits": lambda row: row.replace('"id": ', '"id": ' + "1" * 5000, 1) + ",",
+}
+
+
+@pytest.mark.parametrize("shape", BROKEN)
+async def test_broken_messages_cost_work_in_proportion_to_their_number(tmp_path, monkeypatch, shape):
+    """Counted is what the scanner and the mending are given. Eight times the messages took 64 times that."""
+    given = [0]
+
+    def counted(function: Any) -> Any:
+        def call(text: str, at: int = 0) -> Any:
+            given[0] += len(text) - at
+            return function(text, at) if at else function(text)
+
+        return call
+
+    for name in ("_scan", "_mend"):
+        monkeypatch.setattr(json_stream, name, counted(getattr(json_stream, name)))
+    work = []
+    for count in (100, 800):
+        engine = open_store(tmp_path / f"{count}.sqlite")
+        rows = "".join(BROKEN[shape](json.dumps(message(i))) for i in range(1, count + 1))
+        given[0] = 0
+        try:
+            await import_export(engine, written(tmp_path, f'{{"name": "A", "type": "personal_chat", "id": {ADA}, "messages": [{rows}]}}'))
+        except InputError:
+            pass
+        work.append(given[0])
+        await engine.dispose()
+    assert work[1] < 12 * work[0]
+
+
+async def test_messages_inside_each_other_end_the_import_with_a_sentence_and_what_came_before_is_kept(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "BUDGET", 1 << 20)
+    rows = "".join(f'{{"id": {i}, "type": "message", "text": [' for i in range(9, 2000))
+    text = f'{{"name": "A", "type": "personal_chat", "id": {ADA}, "messages": [{json.dumps(message(1))}, {rows}'
+    report, found = await imported(store, tmp_path, text)
+    assert [row.message_id for row in found] == [1]
+    assert re.search(r"result\.json is so damaged that reading ended at byte [\d,]+, in messages\[\d+\]: expected", report.broken_off)
+    assert report.faults["broken JSON"].count < 500
+
+
+async def test_an_export_of_which_nothing_can_be_read_names_the_first_fault_and_how_many_there_are(store, tmp_path):
+    rows = "".join(BROKEN["escapes that are none"](json.dumps(message(i))) for i in range(50))
+    with pytest.raises(InputError, match=r"Before it, \d\d messages are broken JSON, the first in messages\[0\], byte"):
+        await imported(store, tmp_path, f'{{"name": "A", "type": "personal_chat", "id": {ADA}, "messages": [{rows}')
+
+
+async def test_a_key_of_a_megabyte_is_not_quoted_whole(store, tmp_path):
+    with pytest.raises(InputError) as caught:
+        await imported(store, tmp_path, f'{{"{"k" * 1_000_000}": nothing}}')
+    assert len(str(caught.value)) < 1000
+
+
+async def test_chats_of_a_hundred_odd_types_are_counted_together(store, tmp_path):
+    report, _ = await imported(store, tmp_path, account(*(chat(i, kind=f"kind {i} " + "long" * 99) for i in range(1, 101))))
+    assert len(report.skipped_dialogs) <= 41
+    assert sum(report.skipped_dialogs.values()) == 100
+    assert max(map(len, report.skipped_dialogs)) < 100
+
+
+DEEP = {
+    "arrays": '{"id": 1, "type": "message", "text": ' + "[" * 1_000_000,
+    "objects": '{"id": 1, "type": "message", "text": ' + '{"a":' * 200_000,
+    "zeroes": "\0" * 1_000_000,
+    "quotes": '"' * 1_000_001,
+    "backslashes": '{"id": 1, "type": "message", "text": "' + "\\" * 1_000_000 + '"}',
+    "a number": '{"id": ' + "1" * 1_000_000 + "}",
+    "a key": '{"' + "k" * 1_000_000 + '": 1}',
+}
+
+
+@pytest.mark.parametrize("shape", DEEP)
+async def test_a_monster_between_two_messages_costs_itself_only(store, tmp_path, shape):
+    text = ",".join([json.dumps(message(1)), DEEP[shape], json.dumps(message(2)), json.dumps(message(3))])
+    report, found = await imported(store, tmp_path, f'{{"name": "A", "type": "personal_chat", "id": {ADA}, "messages": [{text}]}}')
+    assert [row.message_id for row in found] == [1, 2, 3]
+    assert 1 <= len(report.faults) <= 2
+
+
 IMPORT = """
 import asyncio, re, sys
 from pathlib import Path
@@ -576,3 +669,17 @@ def test_a_large_export_needs_little_memory(tmp_path):
     assert int(added_kilobytes) < 60_000
     assert time.monotonic() - started < 60
     assert os.path.getsize(path) > 140_000_000
+
+
+@pytest.mark.slow
+def test_a_text_that_is_all_escapes_needs_a_small_multiple_of_its_size(tmp_path):
+    """Three megabytes took 150."""
+    rows = [json.dumps(message(i)) for i in (1, 2)]
+    path = written(tmp_path, f'{{"name": "A", "type": "personal_chat", "id": {ADA}, "messages": [{",".join(rows)}]}}')
+    path.write_text(path.read_text().replace("line 1", r"\x08" * 750_000, 1))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT, str(path), str(tmp_path / "twin.sqlite")], capture_output=True, text=True, timeout=120, check=True
+    )
+    read, complete, added_kilobytes = done.stdout.split()
+    assert (read, complete) == ("2", "True")
+    assert int(added_kilobytes) < 60_000
