@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import structlog
-from aiogram import F, Router
+from aiogram import Bot, F, Router
 from aiogram.filters import Command, CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
@@ -48,7 +48,8 @@ async def on_mode(message: Message, command: CommandObject, twin: Twin, once: On
         await message.answer(answer)
 
 
-async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, twin: Twin, once: Once) -> None:
+async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, bot: Bot, twin: Twin, once: Once) -> None:
+    """A menu of more than two days comes without its text (InaccessibleMessage): a new one takes its place."""
     tap = callback_data
     async with twin.store.connect() as connection:
         contact = next((d for d in await _contacts(connection, twin) if d.dialog_id == tap.dialog_id), None)
@@ -61,6 +62,8 @@ async def on_mode_tap(callback: CallbackQuery, callback_data: ModeTap, twin: Twi
     await quietly(callback.answer(), "tap.unanswered")
     if isinstance(callback.message, Message):
         await quietly(callback.message.edit_text(**text.as_kwargs(), reply_markup=keyboard), "modes.not_shown")
+    else:
+        await bot.send_message(twin.owner_id, **text.as_kwargs(), reply_markup=keyboard)
 
 
 async def _page(twin: Twin, tap: ModeTap, contact: Dialog | None) -> tuple[Text, InlineKeyboardMarkup | None]:

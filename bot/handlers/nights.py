@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from aiogram import Router
+from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,7 @@ MAX_TOAST = 200  # https://core.telegram.org/bots/api#answercallbackquery
 WANTED = {"promote": "waiting", "keep": "waiting", "back": "promoted"}  # the outcome that a button belongs to
 
 
-async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin, once: Once) -> None:
+async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, bot: Bot, twin: Twin, once: Once) -> None:
     async with twin.store.connect() as connection:
         run = await runs.get(connection, callback_data.run_id)
     if run is None:
@@ -40,6 +40,8 @@ async def on_run_tap(callback: CallbackQuery, callback_data: RunTap, twin: Twin,
         await quietly(callback.answer(cut(toast, MAX_TOAST), show_alert=True), "tap.unanswered")
     if run and isinstance(callback.message, Message):
         await _show(twin, callback.message, run.run_id)
+    elif run and toast is None:  # a card of more than two days comes without its text (InaccessibleMessage)
+        await bot.send_message(twin.owner_id, line)
 
 
 async def _decide(connection: AsyncConnection, run_id: str, name: str, outcome: str, line: str) -> None:

@@ -66,7 +66,7 @@ async def _ask(callback: CallbackQuery, action: str, bot: Bot, twin: Twin, draft
         )
 
 
-async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin, once: Once) -> None:
+async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, bot: Bot, twin: Twin, once: Once) -> None:
     tap = callback_data
     settled = await once.effect(
         lambda connection: sending.answer_doubt(
@@ -76,8 +76,8 @@ async def on_doubt(callback: CallbackQuery, callback_data: DoubtTap, twin: Twin,
     log.info("doubt.answered", outbox_id=callback_data.outbox_id, arrived=callback_data.arrived, settled=settled)
     done = "Good." if callback_data.arrived else "On its way again."
     await quietly(callback.answer(done if settled else "That is settled already."), "tap.unanswered")
-    if isinstance(callback.message, Message):
-        await quietly(callback.message.edit_reply_markup(reply_markup=None), "keyboard.kept")
+    if asked := callback.message:
+        await quietly(bot.edit_message_reply_markup(chat_id=asked.chat.id, message_id=asked.message_id, reply_markup=None), "keyboard.kept")
     twin.bells.ring()
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from bot_scene import ADA, BEN, BOT, OWNER, UNREACHABLE, Scene, labels, opened, until
+from bot_scene import ADA, BEN, BOT, OWNER, UNREACHABLE, Scene, data_of, labels, opened, until
 
 from sandbox.samples import ONE_PIXEL_PNG
-from sandbox.world import Media
+from sandbox.world import Media, Message
 from twin.errors import EngineError
 
 
@@ -245,10 +245,15 @@ async def test_a_card_that_telegram_does_not_let_go_stays_and_holds_nothing_up(t
         scene.fail("deleteMessage", "error", [400, "Bad Request: message can't be deleted for everyone"])
         scene.writes("second")
         new = await scene.card("second")
-        await scene.idle()
+        await until(lambda: _settled(scene))
         assert "Superseded" in old.text
         assert scene.cards() == [old, new]
         assert len(scene.api.calls_of("deleteMessage")) == 1
+
+
+async def _settled(scene: Scene) -> bool:
+    """The older card is dealt with, whatever came of it."""
+    return (await scene.rows("drafts"))[0]["is_replaced"]
 
 
 async def test_words_typed_while_a_newer_message_came_wait_on_a_new_card(tmp_path: Path) -> None:
@@ -497,3 +502,46 @@ async def test_it_stops_within_two_seconds(tmp_path: Path) -> None:
         scene.writes("hello")
         await until(lambda: scene.engine.asked)
         assert await scene.stop() < 2
+
+
+# --- buttons of more than two days, whose message Telegram does not send along any more ---
+
+
+def tap_of_old(scene: Scene, message: Message, label: str) -> None:
+    owner = {"id": OWNER, "first_name": "Olga"}
+    old = {"chat": {**owner, "type": "private"}, "message_id": message.ids[BOT], "date": 0}
+    tap = {"id": "1", "from": {**owner, "is_bot": False}, "chat_instance": "1", "message": old, "data": data_of(message, label)}
+    scene.api.push_update(BOT, "callback_query", tap)
+
+
+async def test_an_old_card_still_asks_whether_he_is_sure(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("coming?")
+        card = await scene.card("coming?")
+        tap_of_old(scene, card, "Auto from now on")
+        await until(lambda: labels(card) == ["Yes, auto", "No"])
+        tap_of_old(scene, card, "Yes, auto")
+        await scene.hear("answer 1", account=ADA)
+
+
+async def test_an_old_menu_answers_with_a_new_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("coming?")
+        await scene.card("coming?")
+        scene.says("/mode")
+        menu = await scene.hear("How contacts are answered")
+        tap_of_old(scene, menu, next(label for label in labels(menu) if "Ada" in label))
+        page = await scene.hear("answers go by themselves")
+        tap_of_old(scene, page, "Shadow")
+        await until(lambda: any("✓ Shadow" in labels(m) for m in scene.from_bot(OWNER)))
+
+
+async def test_an_old_question_loses_its_buttons(tmp_path: Path) -> None:
+    async with opened(tmp_path) as scene:
+        scene.writes("coming?")
+        card = await scene.card("coming?")
+        scene.fail("sendMessage", "drop_after")
+        scene.tap(card, "Send")
+        question = await scene.hear("I cannot tell whether this reached")
+        tap_of_old(scene, question, "It arrived")
+        await until(lambda: labels(question) == [])
