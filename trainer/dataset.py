@@ -76,6 +76,7 @@ async def build_dataset(
 ) -> DatasetReport:
     """Build into `out/<hash>`; an equal one that is there already is kept. Raises InputError if nothing can be learned."""
     tokenizer = load_tokenizer(base)
+    renderer = Renderer(tokenizer)
     rules = Rules(
         gap_seconds=settings.dataset.gap_hours * 3600,
         max_tokens=settings.dataset.max_tokens,
@@ -92,7 +93,7 @@ async def build_dataset(
     if processes is None:
         messages = sum(counts.get(d.dialog_id, (0, 0))[0] for d in taken)
         processes = min(os.cpu_count() or 1, MOST_PROCESSES, messages // MESSAGES_A_PROCESS)
-    order = Order(Path(store.url.database or ""), settings.owner.name, rules, marks_of(Renderer(tokenizer)), encoder_of(tokenizer))
+    order = Order(Path(store.url.database or ""), settings.owner.name, rules, marks_of(renderer), encoder_of(tokenizer))
 
     total = Counter[str]()  # tokens, supervised tokens
     examples, targets, histogram, verdicts = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
@@ -119,6 +120,7 @@ async def build_dataset(
             "files": folder.hashes(),
             "rules": asdict(rules),
             "tokenizer": tokenizer_hash(base),
+            "rendering": renderer.rendering,
             "dialog_ids": [dialog_id for dialog_id, found in targets_of.items() if found],
             "train_until": train_until,
         }

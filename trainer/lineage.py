@@ -11,10 +11,15 @@ from typing import Any
 
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import ModelError
+from twin.renderer import Rendering, was_other
 from twin.settings import Training
 
 WEIGHTS = "adapter_model.safetensors"
 FULL = "Start from the base model: `twin train --full`, or `/retrain full`."
+
+
+def other_rendering(name: str) -> str:
+    return f"{name} was trained before an upgrade that writes chats for this base model in another way."
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,12 @@ class Parent:
     path: Path
     dialog_ids: tuple[int, ...]
     learned_until: Mapping[str, int]
+    rendering: Rendering | None = None
+
+    def require_rendering(self, now: Rendering) -> None:
+        """Raises ModelError if its rows were made in another way."""
+        if was_other(self.rendering, now):
+            raise ModelError(other_rendering(self.name), mend=FULL)
 
     def put_into(self, model: Any) -> None:
         """Give the model's fresh LoRA this adapter's weights, bit by bit. Raises ModelError if one does not fit."""
@@ -43,7 +54,7 @@ def read_parent(folder: Path, base: Path, training: Training) -> Parent:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        parent = Parent(folder.name, folder, tuple(manifest["dialog_ids"]), dict(manifest["learned_until"]))
+        parent = Parent(folder.name, folder, tuple(manifest["dialog_ids"]), dict(manifest["learned_until"]), manifest.get("rendering"))
         trained_on, shape = manifest["base"], (config["r"], config["lora_alpha"])
         changed = manifest["files"][WEIGHTS] != hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except (OSError, ValueError, KeyError, TypeError) as exc:

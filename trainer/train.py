@@ -36,7 +36,7 @@ from trainer.probes import probe_scores
 from twin.base_folder import base_name, tokenizer_hash
 from twin.errors import InputError, ModelError
 from twin.progress import Progress, silent
-from twin.renderer import Renderer
+from twin.renderer import Renderer, was_other
 from twin.settings import Training
 
 WARMUP = 0.05  # of the whole run
@@ -101,7 +101,11 @@ def train(
             f"{dataset} was built with another tokenizer than that of {base.name}.", mend="Build it again with `twin dataset`."
         )
     renderer = Renderer(load_tokenizer(base))
+    if was_other(manifest.get("rendering"), renderer.rendering):
+        raise InputError(f"{dataset} was counted with another rendering of chats than today's.", mend="Build it again with `twin dataset`.")
     origin = read_parent(parent, base, training) if parent else None
+    if origin:
+        origin.require_rendering(renderer.rendering)
     mixture = mix(
         read_examples(dataset, "train"),
         training_rows(training.generic_path) if training.generic else [],
@@ -133,6 +137,7 @@ def train(
         ) from exc
     made_from = {
         "base": {"name": base_name(base), "tokenizer": tokenizer_hash(base)},
+        "rendering": renderer.rendering,
         "dataset": dataset.name,
         "kind": "incremental" if origin else "full",
         "parent": origin.name if origin else None,

@@ -16,11 +16,13 @@ that stays open is closed at once.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol, TypedDict
 
 from twin.errors import ModelError
 from twin.turns import Role, Turn
@@ -37,6 +39,7 @@ SWITCHES: dict[str, Any] = {
     "date_string": DAY.strftime("%d %b %Y"),
     "strftime_now": DAY.strftime,
 }
+UNSWITCHED: dict[str, Any] = {"strftime_now": (DAY + timedelta(days=1)).strftime}  # as on any other day
 REMEMBERED = 50_000  # texts whose tokens are kept
 _PLACE = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
 _TALK: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
@@ -78,12 +81,28 @@ class Rendered:
     spans: list[tuple[int, int, int]]
 
 
+class Rendering(TypedDict):
+    """How a renderer makes rows. `fingerprint`: of the tokens of a fixed talk and of its ends; `switched`: whether they are others
+    than the template writes by itself: with thoughts, on another day, or a reply opened otherwise than it is asked for."""
+
+    fingerprint: str
+    switched: bool
+
+
+def was_other(kept: Rendering | None, now: Rendering | None) -> bool:
+    """Whether rows were made in another way than now. None: nothing was kept, as before there was a Rendering; then the rows of a
+    template without switches are taken to be what they were."""
+    if now is None:
+        return False
+    return now["switched"] if kept is None else kept["fingerprint"] != now["fingerprint"]
+
+
 class Renderer:
     """Turns -> token ids with one tokenizer's chat template. Raises ModelError if the template cannot be used.
 
     `ends`: the ids of the tokens that end an assistant turn. `marks`: what nobody may write in a message. `system`: "own" where
     the template has a system role, else "in the first message". `opening`: how a reply begins, "" where only the template's mark
-    of the role stands there.
+    of the role stands there. `rendering`: what a training keeps of how its rows were made, for `was_other`.
     """
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
@@ -109,7 +128,13 @@ class Renderer:
         self._head = len(self._encode(first)) + 6  # 6: the end of the last turn; where there is no system role, the seam
         self._mark = max(len(self._encode(text)) for text in (*between, self.opening + "".join(between[-1:])))
         self.ends = sorted({self._end(text)[1] for text in (between[len(lead) + 1], between[len(lead) + 3])})
-        self._prove()
+        proof = self._prove()
+        made = json.dumps([proof.ids, proof.spans, self.ends])
+        plainly, switched = (self._template((*lead, "user"), ask=True, **switches) for switches in (UNSWITCHED, SWITCHES))
+        self.rendering: Rendering = {
+            "fingerprint": hashlib.sha256(made.encode()).hexdigest(),
+            "switched": plainly != switched or not (asked == self.opening and between[len(lead)].startswith(asked)),
+        }
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids that ask for the next assistant turn."""
@@ -195,8 +220,8 @@ class Renderer:
             raise TemplateRefused("The base model's chat template ends a reply with plain text, so no engine can tell where one ends.")
         return found.end(), ids[0]
 
-    def _prove(self) -> None:
-        """The three invariants, on a small talk."""
+    def _prove(self) -> Rendered:
+        """The three invariants, on a small talk, which is the same for every model. Returns its row."""
         talk = [Turn("system", "You are Robin, chatting with Kim."), Turn("user", "hey [INST] you")]
         for said in _PROBES:
             talk += [Turn("assistant", said), Turn("user", said)]
@@ -212,6 +237,7 @@ class Renderer:
         for i, first, end in row.spans:
             if self.text(row.ids[first:end]) != plain(talk[i].content, self.marks):
                 raise TemplateRefused("The base model's chat template or tokenizer changes the words of a reply.", shown=shown)
+        return row
 
     def _require(self, roles: tuple[Role, ...]) -> None:
         """Raises TemplateRefused if the template does not take these roles, or what it writes for a turn does not stay when others
@@ -259,14 +285,18 @@ class Renderer:
             raise ModelError("A prompt needs a turn.")
         found = self._pieces.get((ask, roles))
         if found is None:
-            places = [f"\ue000{i}\ue001" for i in range(len(roles))]
-            contents = [[{"type": "text", "text": place}] if self._in_parts else place for place in places]
-            turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
-            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **SWITCHES))
+            text = self._template(roles, ask=ask, **SWITCHES)
             if _PLACE.findall(text) != [str(i) for i in range(len(roles))]:
                 raise TemplateRefused("The base model's chat template drops, repeats or moves turns.")
             found = self._pieces[ask, roles] = _PLACE.split(text)[::2]
         return found
+
+    def _template(self, roles: tuple[Role, ...], *, ask: bool, **switches: Any) -> str:
+        """What the template writes with a place instead of each content."""
+        places = [f"\ue000{i}\ue001" for i in range(len(roles))]
+        contents = [[{"type": "text", "text": place}] if self._in_parts else place for place in places]
+        turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask, **switches))
 
     def _encode(self, text: str) -> list[int]:
         if not text:

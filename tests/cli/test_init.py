@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_scene import answers_for, doctor, running_sandbox, sign_in_code, start_twin, twin
+from adapter_folders import change_json
+from cli_scene import answers_for, doctor, on_store, running_sandbox, sign_in_code, start_twin, twin
+from small_tokenizer import CHATML, save_empty_adapter, save_small_base
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.cli.folder import utc_now
 from twin.settings import load_settings
+from twin.store import adapters
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +155,38 @@ def test_doctor_is_red_where_a_server_answers_without_the_key(data: Path, monkey
     assert (found["colour"], found["what"]) == ("red", f"The server answers without the key: {path}.")
     assert "twin serve" in found["mend"]
     assert doctor("--data", data)["engine key"]["colour"] == "grey", "nobody answers, which is told of the engine"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "thinks", "colour"),
+    [
+        ({}, False, "green"),  # of before there were fingerprints
+        ({}, True, "red"),
+        ({"rendering": {"fingerprint": "of before", "switched": False}}, False, "red"),
+    ],
+)
+def test_doctor_says_when_the_active_adapter_wants_a_full_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: dict[str, Any], thinks: bool, colour: str
+) -> None:
+    base = save_small_base(tmp_path / "small")
+    if thinks:
+        thinking = CHATML.replace("assistant\n", "assistant\n<think>\n\n</think>\n\n")
+        (base / "chat_template.jinja").write_text(thinking)
+    monkeypatch.setenv("TWIN_MODEL__BASE", str(base))
+    adapter = save_empty_adapter(tmp_path / "voice-1")
+    change_json(adapter, "manifest.json", **manifest)
+
+    async def activate(connection: AsyncConnection) -> None:
+        rest: dict[str, Any] = {"parent": None, "dataset_hash": "d", "metrics": {}, "dialog_ids": []}
+        await adapters.add(connection, name="voice-1", path=adapter, base_model="small", **rest, at=utc_now())
+        await adapters.promote(connection, "voice-1", utc_now())
+
+    on_store(data, activate)
+    check = doctor("--data", data)["adapter"]
+    assert check["colour"] == colour
+    if colour == "red":
+        assert check["what"] == "voice-1 was trained before an upgrade that writes chats for this base model in another way."
+        assert "twin train --full" in check["mend"]
 
 
 def test_serve_refuses_to_start_without_a_key(data: Path) -> None:

@@ -23,6 +23,7 @@ from twin.cli import launchers, night, stages
 from twin.cli.folder import open_folder, training
 from twin.cli.terminal import Screen
 from twin.errors import EngineError, NothingNew
+from twin.renderer import Rendering
 from twin.settings import Settings
 from twin.store import adapters, runs
 from twin.store.adapters import Adapter
@@ -41,6 +42,7 @@ class Night:
     data: Path
     settings: Settings
     dialog_ids: Sequence[int] = (1, 2)
+    rendering: Rendering | None = None  # of the dataset, as of today
     trained: Adapter | Exception | None = None  # what a training gives; None: a new adapter, "new"
     measured: dict[str, Any] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
@@ -74,7 +76,8 @@ class Night:
     def dataset(self) -> Path:
         folder = self.data / "datasets" / "d1"
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"files": {}, "rules": {}, "tokenizer": "", "train_until": {}, "dialog_ids": list(self.dialog_ids)}
+        manifest: dict[str, Any] = {"files": {}, "rules": {}, "tokenizer": "", "train_until": {}, "dialog_ids": list(self.dialog_ids)}
+        manifest |= {"rendering": self.rendering} if self.rendering else {}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return folder
 
@@ -217,6 +220,27 @@ def test_it_begins_with_the_base_model_when_the_active_adapter_cannot_be_gone_on
     kind, why = make(**settings).kind()
     assert kind == "full"
     assert said in why
+
+
+@pytest.mark.parametrize(
+    ("kept", "switched", "kind"),
+    [("of now", True, "incremental"), ("of before", False, "full"), ("left out", True, "full"), ("left out", False, "incremental")],
+)
+def test_it_begins_with_the_base_model_when_the_active_adapter_learned_rows_of_another_rendering(
+    make: Callable[..., Night], kept: str, switched: bool, kind: str
+) -> None:
+    scene = make()
+    scene.adapter("a", active=True, rendering=kept if kept == "left out" else Rendering(fingerprint=kept, switched=switched))
+    scene.rendering = Rendering(fingerprint="of now", switched=switched)
+    found, why = scene.kind()
+    assert found == kind
+    assert (
+        why
+        == {
+            "full": "a was trained before an upgrade that writes chats for this base model in another way: from the base model.",
+            "incremental": "Going on from a.",
+        }[kind]
+    )
 
 
 def test_a_chat_that_came_since_is_no_reason_to_begin_anew(make: Callable[..., Night]) -> None:

@@ -11,12 +11,13 @@ import pytest
 from dataset_scene import files_of, toy_dataset
 
 import trainer.train
-from trainer.dataset_reader import read_examples, read_manifest
+from trainer.dataset_reader import load_tokenizer, read_examples, read_manifest
 from trainer.lineage import Parent, learned_until, read_parent
 from trainer.lora import load_model
 from trainer.train import adapter_name, train
 from trainer.train_main import main
-from twin.errors import ModelError, NothingNew
+from twin.errors import InputError, ModelError, NothingNew
+from twin.renderer import Renderer
 from twin.settings import Training
 
 FAST = Training(r=8, alpha=16, learning_rate=2e-2, batch_tokens=256, epochs=1)
@@ -38,14 +39,25 @@ def child(later: Path, tiny_base: Path, parent: Path, tmp_path_factory: pytest.T
     return train(later, tiny_base, tmp_path_factory.mktemp("adapters") / "second", FAST, parent=parent)
 
 
+def copy_of(folder: Path, to: Path, **changes: Any) -> Path:
+    """The same files with another manifest; None: without that key."""
+    to.mkdir()
+    for name, content in files_of(folder).items():
+        (to / name).write_bytes(content)
+    manifest = manifest_of(folder) | changes
+    (to / "manifest.json").write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
+    return to
+
+
 def manifest_of(adapter: Path) -> dict[str, Any]:
     return dict(json.loads((adapter / "manifest.json").read_text()))
 
 
-def test_the_manifest_says_where_it_comes_from_and_what_it_knows(child, parent, toy, later):
+def test_the_manifest_says_where_it_comes_from_and_what_it_knows(child, parent, toy, later, tiny_base):
     first, second = manifest_of(parent), manifest_of(child)
     assert (first["kind"], first["parent"]) == ("full", None)
     assert (second["kind"], second["parent"]) == ("incremental", "first")
+    assert first["rendering"] == second["rendering"] == read_manifest(toy)["rendering"] == Renderer(load_tokenizer(tiny_base)).rendering
     assert first["learned_until"] == read_manifest(toy)["train_until"]
     assert second["learned_until"] == read_manifest(later)["train_until"]
     assert second["dialog_ids"] == [1, 2, 3]
@@ -160,6 +172,30 @@ def test_a_parent_that_does_not_fit_is_refused(parent, tiny_base, tmp_path, spoi
     with pytest.raises(ModelError, match=why) as refusal:
         read_parent(folder, tiny_base, FAST)
     assert "--full" in refusal.value.mend
+
+
+def test_a_parent_whose_rows_were_written_in_another_way_is_refused(parent, later, tiny_base, tmp_path):
+    folder = copy_of(parent, tmp_path / "parent", rendering={"fingerprint": "of before", "switched": False})
+    with pytest.raises(
+        ModelError, match="parent was trained before an upgrade that writes chats for this base model in another way"
+    ) as refusal:
+        train(later, tiny_base, tmp_path / "child", FAST, parent=folder)
+    assert "twin train --full" in refusal.value.mend
+    assert not (tmp_path / "child").exists()
+
+
+def test_a_parent_of_before_there_were_fingerprints_is_refused_where_the_template_is_switched_alone(parent, tiny_base, tmp_path):
+    old = read_parent(copy_of(parent, tmp_path / "parent", rendering=None), tiny_base, FAST)
+    old.require_rendering({"fingerprint": "of now", "switched": False})
+    with pytest.raises(ModelError, match="in another way"):
+        old.require_rendering({"fingerprint": "of now", "switched": True})
+
+
+def test_a_dataset_that_was_counted_in_another_way_is_refused(toy, tiny_base, tmp_path):
+    stale = copy_of(toy, tmp_path / "stale", rendering={"fingerprint": "of before", "switched": False})
+    with pytest.raises(InputError, match="another rendering of chats") as refusal:
+        train(stale, tiny_base, tmp_path / "adapter", FAST)
+    assert "twin dataset" in refusal.value.mend
 
 
 def test_a_parent_without_a_manifest_is_refused(parent, later, tiny_base, tmp_path):

@@ -22,7 +22,7 @@ from text_tokenizer import (
 
 import twin.renderer
 from twin.errors import ModelError
-from twin.renderer import Renderer, TemplateFailed, TemplateRefused
+from twin.renderer import Renderer, Rendering, TemplateFailed, TemplateRefused, was_other
 from twin.turns import Turn, system_turn
 
 SYSTEM = system_turn("Olga", "Ada")
@@ -241,3 +241,50 @@ def test_a_row_is_the_same_on_any_day():
     renderer = made(DATED, "<|eot|>", "<|begin|>", "<|head|>", "<|/head|>")
     text = said(renderer, renderer.row(TALK).ids)
     assert "Today Date: 26 Jul 2024\nToday is Friday." in text
+
+
+# --- what a training keeps of how its rows were made ------------------------------------------------------------------
+
+
+ASKED_THOUGHT = CHATML.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n\n</think>\n\n")  # but shows none
+
+
+@pytest.mark.parametrize(
+    ("template", "switched"),
+    [(CHATML, False), (ZEPHYR, False), (QWEN3, True), (QWEN3_THINKING, True), (ASKED_THOUGHT, True), (DATED, True)],
+)
+def test_a_template_is_switched_where_its_rows_are_others_than_it_writes_by_itself(template, switched):
+    special = ("<|begin|>", "<|head|>", "<|/head|>") if template == DATED else ("<|im_start|>", "<think>", "</think>")
+    eos = {DATED: "<|eot|>", ZEPHYR: "</s>"}.get(template, "<|im_end|>")
+    assert made(template, eos, *special).rendering["switched"] is switched
+
+
+def test_the_fingerprint_is_of_what_is_written_and_stays_while_that_stays(monkeypatch):
+    def fingerprint(template):
+        return made(template, "<|im_end|>", "<|im_start|>", "<think>", "</think>").rendering["fingerprint"]
+
+    before = [fingerprint(template) for template in (CHATML, QWEN3)]
+    assert [fingerprint(template) for template in (CHATML, QWEN3)] == before
+    assert len(set(before)) == 2
+    assert fingerprint(CHATML.replace("{{ m.content }}", "{{ m.content | trim }}")) == before[0], "other words for the same rows"
+    monkeypatch.setitem(twin.renderer.SWITCHES, "enable_thinking", True)
+    assert fingerprint(CHATML) == before[0]
+    assert fingerprint(QWEN3) != before[1], "as after an upgrade that thinks again"
+
+
+SWITCHED, PLAIN = Rendering(fingerprint="a", switched=True), Rendering(fingerprint="a", switched=False)
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "other"),
+    [
+        (SWITCHED, SWITCHED, False),
+        (PLAIN, Rendering(fingerprint="b", switched=False), True),
+        (None, PLAIN, False),
+        (None, SWITCHED, True),
+        (SWITCHED, None, False),
+        (None, None, False),
+    ],
+)
+def test_rows_of_before_were_other_where_their_fingerprint_is_or_where_none_was_kept_and_the_template_is_switched(kept, now, other):
+    assert was_other(kept, now) is other

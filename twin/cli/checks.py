@@ -17,6 +17,7 @@ from twin.cli import launchers
 from twin.cli.folder import transact, utc_now
 from twin.cli.stages import read_adapter
 from twin.errors import TwinError
+from twin.renderer import Renderer, Rendering, was_other
 from twin.sealing import NEW_KEY_MEND
 from twin.settings import Settings
 from twin.store import adapters, dialogs, messages, runs
@@ -122,19 +123,33 @@ def base_model(settings: Settings) -> Check:
 
 
 def active_adapter(settings: Settings) -> Check:
+    from trainer.lineage import other_rendering
+
     active = transact(settings, adapters.active)
     if active is None:
         return Check("adapter", "grey", "None is active: the base model answers.", "`twin nightly` makes one.")
     try:
-        trained_on = read_adapter(active.path)["base"]["name"]
+        manifest = read_adapter(active.path)
     except TwinError as exc:
         return Check("adapter", "red", exc.what, "`twin adapters rollback` goes back to the one before.")
     folder = Path(settings.model.base).expanduser()
     base = base_name(folder) if folder.is_dir() else settings.model.base
-    if trained_on != base:
+    if (trained_on := manifest["base"]["name"]) != base:
         mend = f"Set TWIN_MODEL__BASE={trained_on}, or train again: `twin nightly`."
         return Check("adapter", "red", f"{active.name} was trained on {trained_on}, the base model is {base}.", mend)
+    if was_other(manifest.get("rendering"), _rendering(settings)):
+        return Check("adapter", "red", other_rendering(active.name), "`twin train --full`, or wait for the night: it does that by itself.")
     return Check("adapter", "green", f"{active.name} is active")
+
+
+def _rendering(settings: Settings) -> Rendering | None:
+    """Of the base model that is prepared here; None: there is none."""
+    from inference.prompting import load_tokenizer
+    from trainer.base_model import folder_name
+
+    named = Path(settings.model.base).expanduser()
+    folder = named if named.is_dir() else settings.models_path / folder_name(settings.model.base, settings.model.revision)
+    return Renderer(load_tokenizer(folder)).rendering if (folder / "tokenizer_config.json").exists() else None
 
 
 def engine(settings: Settings) -> Check:

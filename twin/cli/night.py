@@ -20,6 +20,7 @@ from twin.cli.folder import Training, transact
 from twin.cli.terminal import Screen
 from twin.errors import NothingNew
 from twin.progress import Progress
+from twin.renderer import was_other
 from twin.settings import Settings
 from twin.store import adapters, dialogs, runs
 from twin.store.adapters import Adapter
@@ -97,6 +98,7 @@ async def is_withdrawn(connection: AsyncConnection, adapter: Adapter) -> bool:
 def kind_of(settings: Settings, active: Adapter | None, dataset: Path, *, full: bool) -> tuple[Kind, str]:
     """Whether a run goes on from the active adapter, and why, in a line for the owner."""
     from trainer.dataset_reader import read_manifest
+    from trainer.lineage import other_rendering
 
     if full:
         return "full", "From the base model, as asked."
@@ -109,7 +111,10 @@ def kind_of(settings: Settings, active: Adapter | None, dataset: Path, *, full: 
         return "full", f"{active.name} does not say what it has learned: from the base model."
     if (manifest["recipe"]["r"], manifest["recipe"]["alpha"]) != (settings.training.r, settings.training.alpha):
         return "full", f"{active.name} has another LoRA rank or alpha than the settings: from the base model."
-    if gone := set(manifest["dialog_ids"]) - set(read_manifest(dataset)["dialog_ids"]):
+    built = read_manifest(dataset)
+    if was_other(manifest.get("rendering"), built.get("rendering")):
+        return "full", f"{other_rendering(active.name).removesuffix('.')}: from the base model."
+    if gone := set(manifest["dialog_ids"]) - set(built["dialog_ids"]):
         # Going on from it would keep what must not be kept any more.
         return "full", f"{len(gone)} chats that {active.name} learned from may no longer be used: from the base model."
     every = settings.schedule.full_every
