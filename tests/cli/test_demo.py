@@ -15,7 +15,8 @@ import pytest
 from cli_scene import start_twin, twin
 from worlds import save_small_talk
 
-from twin.cli.demo.setting import MARK, ended_at, prepare_folder
+from twin.cli.demo.sandbox import Sandbox
+from twin.cli.demo.setting import MARK, ended_at, prepare_folder, settings_for
 from twin.cli.demo.steps import Steps
 from twin.cli.terminal import Screen
 from twin.errors import InputError
@@ -131,6 +132,19 @@ def test_another_owners_demo_is_not_mixed_in_unless_started_anew(tmp_path: Path)
         prepare_folder(folder, owner=2, world="chitchat", fresh=False)
     prepare_folder(folder, owner=2, world="chitchat", fresh=True)
     assert not (folder / "adapters").exists()
+
+
+def test_its_keys_stay_when_its_settings_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are while the server is running, which was started with the first ones."""
+    monkeypatch.chdir(tmp_path)
+    doors: dict[str, Any] = {"page": "", "bot_api": "http://127.0.0.1:9", "server": "127.0.0.1:9", "public_key": "", "child": None}
+    sandbox = Sandbox(**doors, bot_id=2, bot_token="2:token", owner_id=1, owner_phone="99966", contact_ids=())
+    first = settings_for(sandbox, tmp_path, engine="vllm", minutes=1, owner_name="Olga")
+    again = settings_for(sandbox, tmp_path, engine="vllm", minutes=1, owner_name="Olga", engine_url="http://127.0.0.1:10")
+    assert first.engine.api_key is not None
+    assert first.engine.api_key == again.engine.api_key
+    assert first.secret_key == again.secret_key
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
 
 
 def test_a_step_says_how_long_is_left_in_all(capsys: pytest.CaptureFixture[str]) -> None:
