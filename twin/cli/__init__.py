@@ -14,6 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from twin.cli.border import bordered
+
 COMMANDS = {
     "init": "Ask for what is needed, check each answer against the real service, write .env.",
     "doctor": "Check every part and say how to mend what is red.",
@@ -36,6 +38,10 @@ COMMANDS = {
 
 class Commands(TyperGroup):
     """Lists the commands without importing them; imports the one that is called."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        with bordered():
+            return super().main(*args, **more)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 from rich.text import Text
 
+from twin.cli import border
 from twin.cli.terminal import Screen
 from twin.errors import InputError, SettingsError, TwinError
 from twin.settings import Settings
@@ -20,7 +20,7 @@ class Asker:
         self.non_interactive = non_interactive
 
     def agree(self, question: str, refusal: TwinError) -> None:
-        if self.non_interactive or not typer.confirm(question, err=True):
+        if self.non_interactive or not typer.confirm(border.cleaned(question), err=True):
             raise refusal
 
     def value(self, question: str, known: str | None, name: str, *, hidden: bool = False) -> str:
@@ -30,18 +30,18 @@ class Asker:
                 raise SettingsError(f"{name} is not set.", mend="--non-interactive takes it from the environment.")
             return known
         shown = f"{question} (Enter keeps the one there is)" if hidden and known else question
-        answer: str = typer.prompt(shown, default=known, hide_input=hidden, show_default=not hidden, err=True)
-        return answer.strip()
+        answer: str = typer.prompt(border.cleaned(shown), default=known, hide_input=hidden, show_default=not hidden, err=True)
+        return border.decoded(answer).strip()
 
     async def once(self, question: str) -> str:
         """What nothing can know beforehand: a code, a password."""
         if self.non_interactive:
-            line = sys.stdin.readline().strip()
+            line = border.read_line()
             if not line:
                 raise InputError(f"{question}: nothing came on standard input.")
             return line
-        answer: str = typer.prompt(question, hide_input="password" in question, err=True)
-        return answer
+        answer: str = typer.prompt(border.cleaned(question), hide_input="password" in question, err=True)
+        return border.decoded(answer)
 
     def until_right(
         self, settings: Settings, change: Callable[[Settings], Settings], check: Callable[[Settings], Any]

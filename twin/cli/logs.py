@@ -16,6 +16,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from twin.cli.border import cleaned
+
 ROTATE_BYTES = 5_000_000  # then it becomes twin.log.1, and the one before that goes
 
 Event = MutableMapping[str, Any]
@@ -79,7 +81,8 @@ def place(error: BaseException) -> str:
 
 def _to_stderr(_logger: Any, _method: str, event: Event) -> Event:
     rest = " ".join(f"{name}={value}" for name, value in event.items() if name not in ("event", "level", "timestamp", "traceback"))
-    print(f"{event['timestamp'][11:19]} {event['level']:<7} {event['event']} {rest}".rstrip(), file=sys.stderr)  # noqa: T201
+    line = f"{event['timestamp'][11:19]} {event['level']:<7} {event['event']} {rest}".rstrip()
+    print(cleaned(line).replace("\n", " "), file=sys.stderr)  # noqa: T201
     return event
 
 

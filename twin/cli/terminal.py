@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from twin import progress
+from twin.cli import border
 
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="The data folder. [dim](TWIN_DATA, or ./data)[/dim]", show_default=False)
@@ -29,14 +32,26 @@ PIPE_WIDTH = 200
 PLAIN_EVERY_SECONDS = 10.0  # how often progress is told where there is no terminal to draw a bar in
 
 
+class BorderConsole(Console):
+    """Texts go to the terminal without what would command it, and are never read as markup."""
+
+    def __init__(self, stream: Any) -> None:
+        # A pipe has no width: lines and tables keep theirs instead of being folded to 80 columns.
+        width = None if stream.isatty() else PIPE_WIDTH
+        super().__init__(file=border.behind(stream), highlight=False, markup=False, emoji=False, width=width)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=border.cleaned(segment.text))
+
+
 class Screen:
-    """One command's voice. Texts of others (names, messages) are never read as markup: pass them as `Text` or via `table`."""
+    """One command's voice."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # A pipe has no width: lines and tables keep theirs instead of being folded to 80 columns.
-        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-        self.err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+        self.out = BorderConsole(sys.stdout)
+        self.err = BorderConsole(sys.stderr)
 
     def say(self, what: RenderableType) -> None:
         """A line for the person who watches."""
@@ -58,7 +73,7 @@ class Screen:
             return
         if not self.err.is_terminal or self.as_json:
             raise typer.BadParameter(f"{question} Say so with --yes.", param_hint="--yes")
-        if not typer.confirm(question, err=True):
+        if not typer.confirm(border.cleaned(question), err=True):
             self.say("Nothing was changed.")
             raise typer.Exit(1)
 
@@ -86,7 +101,7 @@ class Screen:
                 task = bars.add_task(title, total=None, note="", after="")
 
                 def update(done: float, total: float | None, note: str = "") -> None:
-                    bars.update(task, completed=done, total=total, note=note, after=after())
+                    bars.update(task, completed=done, total=total, note=escape(note), after=after())
 
                 yield update
                 total = bars.tasks[0].total
@@ -119,7 +134,14 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=1, default=str))
+    stream = border.behind(sys.stdout)
+    shown = border.escaped(json.dumps(document, ensure_ascii=False, indent=1, default=str))
+    try:
+        shown.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:  # an encoding that has not all of it, or half a character
+        shown = json.dumps(document, indent=1, default=str)
+    stream.write(shown + "\n")
+    stream.flush()
 
 
 def duration(seconds: float) -> str:

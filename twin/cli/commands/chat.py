@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from twin.cli import stages
+from twin.cli import border, stages
 from twin.cli.choosing import find_contact
 from twin.cli.folder import open_folder, transact
 from twin.cli.following import Follower
@@ -74,8 +74,8 @@ def _talk(screen: Screen, runner: asyncio.Runner, generator: Generator, settings
 def _read(screen: Screen) -> str:
     """One line without its end; empty at the end of the input."""
     if sys.stdin.isatty():
-        screen.err.print("[bold]>[/bold] ", end="")
-    return sys.stdin.readline().strip()
+        screen.err.print(Text("> ", style="bold"), end="")
+    return border.read_line()
 
 
 async def _open(settings: Settings, base: Path) -> tuple[Generator, str | None]:
