@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from twin.cli.border import bordered
+from twin.cli.options import Command, Data, Debug, Json, hand_on
 
 COMMANDS = {
     "init": "Ask for what is needed, check each answer against the real service, write .env.",
@@ -57,6 +58,8 @@ class Commands(TyperGroup):
 def load(name: str) -> Any:
     """The real command `name`."""
     module = importlib.import_module(f"twin.cli.commands.{'import_' if name == 'import' else name}")
+    (info,) = module.app.registered_commands
+    info.cls = Command
     command = typer.main.get_command(module.app)
     command.name = name
     return command
@@ -66,8 +69,9 @@ app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pret
 
 
 @app.callback()
-def _twin() -> None:
+def _twin(ctx: typer.Context, data: Data = None, as_json: Json = False, debug: Debug = False) -> None:
     """A digital twin for Telegram: it learns how its owner writes, and answers with the owner's approval."""
+    hand_on(ctx, data=data, as_json=as_json, debug=debug)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,12 +19,10 @@ from rich.text import Text
 
 from twin import progress
 from twin.cli import border
+from twin.cli.options import Data as Data  # commands take all that they need from here
+from twin.cli.options import Debug as Debug
+from twin.cli.options import Json as Json
 
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The data folder. [dim](TWIN_DATA, or ./data)[/dim]", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 PIPE_WIDTH = 200
