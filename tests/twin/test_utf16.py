@@ -2,7 +2,7 @@
 
 import pytest
 
-from twin.utf16 import cut, length, pieces
+from twin.utf16 import cut, first, length, pieces
 
 FAMILY = "👨‍👩‍👧‍👦"
 
@@ -36,3 +36,26 @@ def test_pieces_are_parted_at_white_space_and_lose_no_word() -> None:
     assert " ".join(parts).split() == text.split()
     assert pieces("x" * 120, 50) == ["x" * 50, "x" * 50, "x" * 20]
     assert pieces("  \n ", 50) == []
+
+
+SCOTLAND = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+WHOLE = ["🇩🇪", SCOTLAND, FAMILY, "1️⃣", "👍🏽", "🏳️‍🌈", "e\u0301", "한"]
+
+
+@pytest.mark.parametrize("one", WHOLE)
+@pytest.mark.parametrize("limit", range(20, 34))
+def test_what_a_reader_takes_for_one_character_stays_whole(one: str, limit: int) -> None:
+    """Flags of two letters, of tags, joined emoji and keycaps too, whether a text is shortened or goes in parts."""
+    text = one * 40
+    assert cut(text, limit).removesuffix("…").replace(one, "") == ""
+    assert first(text, limit).replace(one, "") == ""
+    parts = pieces(text, limit)
+    assert "".join(parts) == text
+    assert all(part.replace(one, "") == "" and length(part) <= limit for part in parts)
+
+
+def test_letters_before_a_flag_do_not_move_its_boundary() -> None:
+    assert cut("ab🇩🇪🇫🇷", 9) == "ab🇩🇪…"
+    assert cut("a🇩🇪🇫🇷", 7) == "a🇩🇪…"
+    assert first("a🇩🇪🇫🇷", 4) == "a🇩🇪"
+    assert first("abc", 2) == "ab"
