@@ -23,6 +23,7 @@ from aiogram.utils.formatting import BlockQuote, Bold, ExpandableBlockQuote, Ita
 from bot import buttons
 from twin.caution import describe
 from twin.drafting import MAX_DRAFT
+from twin.names import NO_NAME, clean_name
 from twin.nearest import PastReply
 from twin.replies import SUPERSEDED, SWITCHED_OFF, TIMED_OUT
 from twin.sending import KEPT, TAKEN_BACK
@@ -90,7 +91,7 @@ def render(view: CardView) -> Card:
 
 
 def shown_name(name: str) -> str:
-    name = cut(" ".join(name.split()) or "Somebody without a name", MAX_NAME)
+    name = cut(clean_name(name) or NO_NAME, MAX_NAME)
     return f"{ISOLATE}{name}{POP}" if is_right_to_left(name) else name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiogram import types
 from aiogram.enums import ContentType
 
+from twin.names import clean_name
 from twin.turns import Message
 
 # What a person sends; everything else that Telegram puts into a private chat (a pinned message, a timer set) is service.
@@ -72,8 +73,9 @@ def to_account_message(message: types.Message, owner_id: int) -> Message | None:
     return to_message(message)._replace(channel="account", out=sender.id == owner_id, source="business")
 
 
-def full_name(sender: types.User) -> str:
-    return sender.full_name.strip() or sender.username or ""
+def full_name(person: types.User | types.Chat) -> str:
+    """The name of a person, the username where nothing is seen of it."""
+    return clean_name(person.full_name or "") or person.username or ""
 
 
 def _kind(message: types.Message) -> str:

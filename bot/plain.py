@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.context import Twin, utc_now
 from twin import replies
+from twin.names import clean_name
 from twin.store import connections, inbox
 from twin.turns import Message
 
@@ -54,7 +55,7 @@ def plain(update: Mapping[str, Any], owner_id: int) -> Plain | None:
     sent_at = datetime.fromtimestamp(raw["date"], UTC)
     said = Message(channel, chat["id"], raw["message_id"], False, sent_at, text, source=source)
     person = chat if connection_id else sender
-    name = f"{person.get('first_name') or ''} {person.get('last_name') or ''}".strip()
+    name = clean_name(f"{person.get('first_name') or ''} {person.get('last_name') or ''}")
     return Plain(said, name or person.get("username") or "", person.get("username"), connection_id)
 
 

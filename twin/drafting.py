@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from twin import modes, silence
 from twin.errors import EngineError
 from twin.generator import Generated
+from twin.names import SOMEBODY
 from twin.prompting import answered_first, live_prompt
 from twin.replies import HISTORY
 from twin.resting import Rest, rests
@@ -124,7 +125,7 @@ async def prepare(connection: AsyncConnection, job: Job, settings: Settings, now
         return None
     answered = await drafts.answered_id(connection, job.channel, job.dialog_id)
     history = in_order(await messages.history(connection, job.dialog_id, newest=HISTORY), job.channel, answered)
-    turns = live_prompt(history, settings.owner.name, "a friend" if own else dialog.name, settings.dataset.gap_hours * 3600)
+    turns = live_prompt(history, settings.owner.name, SOMEBODY if own else dialog.name, settings.dataset.gap_hours * 3600)
     if not turns:
         return None
     burst = last_burst(history)

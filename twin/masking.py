@@ -45,6 +45,8 @@ _DIGITS = re.compile(r"(?<![\w.,:/-])\+?\(?\d(?:[ \u00a0().–-]{0,2}\d){6,18}(?
 _DIGIT = re.compile(r"\d")
 _WHEN = r"(?:\d{4}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}|\d{1,2}\.\d{1,2}\.?|(?:19|20)\d\d)"  # 2024-12-24, 24.12., 1999
 _DATE = re.compile(rf"{_WHEN}(?: ?[-–] ?{_WHEN})?")
+# In a name no letter beside the digits makes them a word, and seven of them are a number that somebody can be called at.
+_IN_NAME = re.compile(r"\+?(?<!\d)\d(?:[ \u00a0().–/-]{0,2}\d){6,}(?!\d)")
 MASK = re.compile(r"\[(?:email|password|key|account|card|phone)\]", re.IGNORECASE)
 
 
@@ -65,6 +67,11 @@ def mask(text: str) -> str:
         text = _IBAN.sub(lambda m: "[account]" if _is_iban(m.group()) else m.group(), text)
         text = _DIGITS.sub(_card_or_phone, text)
     return text
+
+
+def mask_name(name: str) -> str:
+    """A contact's name, masked like a text, and any long number in it as well: address books hold "Plumber0170 1234567"."""
+    return _IN_NAME.sub(lambda m: m.group() if _DATE.fullmatch(m.group()) else "[phone]", mask(name))
 
 
 def maskable(text: str) -> list[str]:

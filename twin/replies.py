@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import modes, sending, silence
+from twin.names import clean_name
 from twin.settings import Settings
 from twin.store import dialogs, drafts, due, messages, prompts
 from twin.store.dialogs import Dialog, Mode
@@ -36,7 +37,7 @@ async def receive(
         return False
     if not await messages.add(connection, message):
         return False
-    if dialog is None or (dialog.name, dialog.username) != (name, username):
+    if dialog is None or (dialog.name, dialog.username) != (clean_name(name), username):
         await dialogs.save(connection, message.dialog_id, name=name, username=username)
     if message.kind == "service":
         return False

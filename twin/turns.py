@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from twin.masking import mask
+from twin.names import SOMEBODY, in_prompt
+from twin.utf16 import first
 
 Role = Literal["system", "user", "assistant"]  # chat-template roles: user = the contact, assistant = the owner
 
@@ -94,13 +96,13 @@ def bubble_text(message: Message, quoted: Message | None = None) -> str:
     if message.kind != "text":
         text = f"[{message.kind}] {text}".strip()
     if quoted is not None:
-        text = f"> {' '.join(mask(quoted.text).split())[:80] or f'[{quoted.kind}]'}\n{text}"
+        text = f"> {first(' '.join(mask(quoted.text).split()), 80) or f'[{quoted.kind}]'}\n{text}"
     return text
 
 
 def system_turn(owner: str, contact: str) -> Turn:
     """Who the model is and whom it talks to. The same words in training and in serving."""
-    return Turn("system", f"You are {owner}, chatting with {contact}.")
+    return Turn("system", f"You are {in_prompt(owner) or SOMEBODY}, chatting with {in_prompt(contact) or SOMEBODY}.")
 
 
 def to_turns(messages: Sequence[Message]) -> list[Turn]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.connecting import note
 from bot.context import Twin, utc_now
 from bot.guard import OwnersConnection, guard
-from bot.incoming import to_account_message
+from bot.incoming import full_name, to_account_message
 from bot.once import Once
 from twin import replies, sending, takeover
 from twin.settings import Settings
@@ -85,7 +85,7 @@ async def on_deleted_business_messages(event: BusinessMessagesDeleted, twin: Twi
 
 def _contact(message: Message) -> tuple[str, str | None]:
     """The name and username of the person on the other side of the owner's chat."""
-    return (message.chat.full_name or "").strip() or message.chat.username or "", message.chat.username
+    return full_name(message.chat), message.chat.username
 
 
 def setup(owner_id: int) -> Router:

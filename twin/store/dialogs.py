@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.errors import InputError
+from twin.names import clean_name
 from twin.store.prepared import Prepared, given
 from twin.store.tables import consents, dialogs, drafts, inbox, messages, outbox, replies_due
 
@@ -43,27 +44,63 @@ _INSERT = insert(dialogs).values(dialog_id=given("dialog_id"), name=given("name"
 SAVE = Prepared(
     _INSERT.on_conflict_do_update(index_elements=["dialog_id"], set_={"name": _INSERT.excluded.name, "username": _INSERT.excluded.username})
 )
+SAME_NAME = Prepared(
+    select(dialogs.c.dialog_id)
+    .where(dialogs.c.name.collate("NOCASE") == given("name"), dialogs.c.dialog_id != given("which"), dialogs.c.excluded.is_(False))
+    .limit(1)
+)
 SILENT = Prepared(select(dialogs.c.dialog_id, dialogs.c.silent_until).where(dialogs.c.silent_until > given("now")))
 
 
 async def save(connection: AsyncConnection, dialog_id: int, *, name: str, username: str | None) -> None:
     """Insert, or follow a changed name. Mode, consent and watermark stay."""
-    await SAVE.run(connection, dialog_id=dialog_id, name=name, username=username, watermark=0, excluded=False)
+    await SAVE.run(connection, dialog_id=dialog_id, name=clean_name(name), username=username, watermark=0, excluded=False)
 
 
 async def find(connection: AsyncConnection) -> list[Dialog]:
     """All dialogs by name."""
-    return [Dialog._make(row) for row in await ALL.rows(connection)]
+    return [_dialog(row) for row in await ALL.rows(connection)]
 
 
 async def get(connection: AsyncConnection, dialog_id: int) -> Dialog | None:
     row = await ONE.first(connection, which=dialog_id)
-    return Dialog._make(row) if row else None
+    return _dialog(row) if row else None
+
+
+def _dialog(row: Sequence[Any]) -> Dialog:
+    """Names that an older version kept as they came are clean from here on."""
+    dialog = Dialog._make(row)
+    name = clean_name(dialog.name)
+    return dialog if name == dialog.name else dialog._replace(name=name)
 
 
 async def excluded(connection: AsyncConnection) -> set[int]:
     """The ids of all dialogs that are never collected."""
     return {row[0] for row in await connection.execute(select(dialogs.c.dialog_id).where(dialogs.c.excluded))}
+
+
+async def strangers(connection: AsyncConnection) -> set[int]:
+    """Who has only ever written to the bot: nothing of them is in the owner's own chats."""
+    query = select(dialogs.c.dialog_id).where(dialogs.c.watermark == 0, _has("bot"), ~_has("account"))
+    return {row[0] for row in await connection.execute(query)}
+
+
+async def forgotten(connection: AsyncConnection) -> set[int]:
+    """Of whom nothing is left but the row that keeps the chat from coming back: what `erase` makes. A chat of a contact without a
+    name that the owner has excluded is none of them."""
+    bare = dialogs.c.name == "", dialogs.c.username.is_(None), dialogs.c.mode == "off", dialogs.c.excluded
+    query = select(dialogs.c.dialog_id).where(*bare, _NEWEST.scalar_subquery().is_(None), ~_has("account"), ~_has("bot"))
+    return {row[0] for row in await connection.execute(query)}
+
+
+def _has(channel: str) -> ColumnElement[bool]:
+    """Messages of this channel."""
+    return exists().where(messages.c.channel == channel, messages.c.dialog_id == dialogs.c.dialog_id)
+
+
+async def shares_name(connection: AsyncConnection, dialog: Dialog) -> bool:
+    """Whether another contact, who is not excluded, has the same name."""
+    return await SAME_NAME.first(connection, name=dialog.name, which=dialog.dialog_id) is not None
 
 
 async def advance_watermark(connection: AsyncConnection, dialog_id: int, message_id: int, at: datetime) -> None:
@@ -111,7 +148,7 @@ async def require_consent(connection: AsyncConnection, dialog_ids: Iterable[int]
     """Raises InputError with the contacts' names if `what` holds a chat that may not be used any more."""
     gone = await withdrawn(connection, dialog_ids)
     if gone:
-        names = ", ".join("".join(filter(str.isprintable, dialog.name)) or f"the contact {dialog.dialog_id}" for dialog in gone)
+        names = ", ".join(dialog.name or f"the contact {dialog.dialog_id}" for dialog in gone)
         raise InputError(
             f"{what} holds chats that may not be used any more, with: {names}.",
             mend="`twin nightly` trains without them; `twin contacts NAME --consent given` records that they agree again.",
