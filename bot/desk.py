@@ -26,6 +26,7 @@ from bot.digest_text import digest_text
 from bot.schedule import local_zone
 from bot.telegram import ERRORS, Pause, explain, is_passing
 from twin import decisions, digest, modes, quiet_hours, silence
+from twin.contacts import label
 from twin.nearest import past_replies
 from twin.replies import HISTORY, answered_burst
 from twin.store import cards, dialogs, drafts, messages, notices, outbox
@@ -212,12 +213,13 @@ async def _view(twin: Twin, draft_id: int) -> CardView | None:
         if draft is None:  # forgotten with its contact
             return None
         dialog = await dialogs.get(connection, draft.dialog_id)
+        name = await label(connection, draft.dialog_id)
         asks = draft.state == "pending" and draft.author == "twin"
         history = await messages.history(connection, draft.dialog_id, newest=LOOKED_BACK if asks else HISTORY)
         words = answered_burst(history, draft)
         return CardView(
             draft=draft,
-            name=dialog.name if dialog else "",
+            name=name,
             words=words,
             sent=await outbox.of_draft(connection, draft.id),
             undoable=await decisions.is_undoable(connection, draft),

@@ -8,7 +8,8 @@ from aiogram.utils.formatting import Bold, Code, Text
 
 from bot.cards import MAX_TEXT, shown_name
 from bot.context import Twin, utc_now
-from twin.store import dialogs, prompts
+from twin.contacts import label
+from twin.store import prompts
 from twin.store.drafts import Draft
 from twin.turns import split_bubbles
 from twin.utf16 import cut
@@ -17,8 +18,7 @@ from twin.utf16 import cut
 async def ask_for_words(bot: Bot, twin: Twin, draft: Draft) -> None:
     """Asked again, it is one more question about the same draft: an answer to any of them counts, and closes them all."""
     async with twin.store.connect() as connection:
-        dialog = await dialogs.get(connection, draft.dialog_id)
-    name = shown_name(dialog.name if dialog else "")
+        name = shown_name(await label(connection, draft.dialog_id))
     parts: list[Text | str] = ["What should ", Bold(name), " get instead? One bubble a line. /cancel leaves the draft as it is."]
     words = "\n".join(split_bubbles(draft.text))
     if words:

@@ -10,6 +10,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from aiogram.utils.formatting import Bold, Italic, Text
 
 from bot.cards import shown_name
+from twin.contacts import labels
 from twin.modes import MODES, Figures
 from twin.store.dialogs import Dialog, Mode
 from twin.utf16 import cut
@@ -40,8 +41,9 @@ def contacts(known: Sequence[Dialog], default: Mode, page: int) -> tuple[Text, I
         return Text("Nobody has written yet."), InlineKeyboardMarkup(inline_keyboard=[everyone_else])
     pages = (len(known) + PAGE - 1) // PAGE
     page = min(max(page, 0), pages - 1)
+    names = labels(known, limit=40)
     rows = [
-        [_button(_named(d.name, d.mode or default), action="show", dialog_id=d.dialog_id, page=page)]
+        [_button(_named(names[d.dialog_id], d.mode or default), action="show", dialog_id=d.dialog_id, page=page)]
         for d in known[page * PAGE : (page + 1) * PAGE]
     ]
     rows.append(everyone_else)
@@ -51,7 +53,8 @@ def contacts(known: Sequence[Dialog], default: Mode, page: int) -> tuple[Text, I
     return text, InlineKeyboardMarkup(inline_keyboard=[*rows, turning] if turning else rows)
 
 
-def one(dialog: Dialog, default: Mode, figures: Figures, page: int) -> tuple[Text, InlineKeyboardMarkup]:
+def one(dialog: Dialog, default: Mode, figures: Figures, page: int, *, name: str | None = None) -> tuple[Text, InlineKeyboardMarkup]:
+    """`name`: what tells this contact from another one of the same name."""
     current = dialog.mode or DEFAULT
 
     def choice(mode: str, name: str) -> InlineKeyboardButton:
@@ -66,7 +69,12 @@ def one(dialog: Dialog, default: Mode, figures: Figures, page: int) -> tuple[Tex
         [_button("‹ All contacts", action="show", page=page)],
     ]
     told = told_figures(figures)
-    parts: list[Any] = [Bold(shown_name(dialog.name)), "\n", *_meanings(), *(["\n", Italic(told)] if told else [])]
+    parts: list[Any] = [
+        Bold(shown_name(dialog.name if name is None else name)),
+        "\n",
+        *_meanings(),
+        *(["\n", Italic(told)] if told else []),
+    ]
     return Text(*parts), InlineKeyboardMarkup(inline_keyboard=rows)
 
 
@@ -101,7 +109,7 @@ def _meanings() -> list[Any]:
 
 def _named(name: str, mode: str) -> str:
     """The mode stays in sight however long the name is."""
-    return f"{shown_name(cut(name, 40))} · {mode}"
+    return f"{shown_name(name)} · {mode}"
 
 
 def _button(text: str, **tap: Any) -> InlineKeyboardButton:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.contacts import labels
 from twin.replies import TIMED_OUT
 from twin.settings import Settings
 from twin.store import dialogs, facts
@@ -79,7 +80,7 @@ async def read(connection: AsyncConnection, *, owner_id: int, now: datetime) -> 
         .where(outbox.c.state == "uncertain")
         .group_by(outbox.c.dialog_id),
     )
-    names = {dialog.dialog_id: dialog.name for dialog in await dialogs.find(connection)}
+    names = labels(await dialogs.find(connection))
     involved = {*automatic, *waiting, *expired, *failed, *doubtful} - {owner_id}
     contacts = [
         Doings(

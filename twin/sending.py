@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin import pacing
+from twin.contacts import label
 from twin.settings import Settings
 from twin.store import dialogs, drafts, messages, notices, outbox
 from twin.store.drafts import Draft
@@ -271,7 +272,7 @@ async def taken_back(connection: AsyncConnection, bubble: Bubble, now: datetime)
 
 async def name_of(connection: AsyncConnection, bubble: Bubble) -> str:
     dialog = await dialogs.get(connection, bubble.dialog_id)
-    return (dialog and dialog.name) or f"contact {bubble.dialog_id}"
+    return await label(connection, bubble.dialog_id) if dialog and dialog.name else f"contact {bubble.dialog_id}"
 
 
 async def _withdraw(connection: AsyncConnection, bubble: Bubble, reason: str, now: datetime) -> None:

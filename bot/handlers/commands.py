@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import reports
 from bot.buttons import silence_keyboard
+from bot.cards import shown_name
 from bot.context import Twin, utc_now
 from bot.handlers.taps import refusal
 from bot.once import Once
@@ -21,10 +22,11 @@ from bot.schedule import local_zone
 from bot.telegram import quietly
 from bot.words import CONTACT_COMMANDS, HELP, OWNER_COMMANDS, PRIVACY
 from twin import decisions, modes, silence
+from twin.contacts import label
 from twin.decisions import Verdict
 from twin.drafting import OUTAGE
 from twin.nights import lives
-from twin.store import adapters, cards, connections, dialogs, drafts, facts, overview, runs
+from twin.store import adapters, cards, connections, drafts, facts, overview, runs
 from twin.store.drafts import Draft
 from twin.turns import split_bubbles
 
@@ -72,8 +74,7 @@ async def _approve(connection: AsyncConnection, wanted: int, message: Message) -
     log.info("draft.approved", draft_id=draft.id, outcome=verdict.what)
     if verdict.what != "done":
         return refusal(verdict)
-    dialog = await dialogs.get(connection, draft.dialog_id)
-    return f"Draft {draft.id} is on its way to {(dialog and dialog.name) or 'them'}."
+    return f"Draft {draft.id} is on its way to {shown_name(await label(connection, draft.dialog_id))}."
 
 
 async def _newest_seen(connection: AsyncConnection, message: Message) -> Draft | None:

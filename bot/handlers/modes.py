@@ -13,11 +13,13 @@ from aiogram.utils.formatting import Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import mode_menu
+from bot.cards import shown_name
 from bot.context import Twin, utc_now
 from bot.mode_menu import DEFAULT, ModeTap
 from bot.once import Once
 from bot.telegram import quietly
 from twin import modes, replies
+from twin.contacts import is_whole, label, matching, told_apart
 from twin.modes import MODES
 from twin.store import dialogs, messages
 from twin.store.dialogs import Dialog, Mode
@@ -77,7 +79,7 @@ async def _page(twin: Twin, tap: ModeTap, contact: Dialog | None) -> tuple[Text,
         if contact:
             fresh = await dialogs.get(connection, contact.dialog_id)
             figures = await modes.figures(connection, contact.dialog_id, utc_now())
-            return mode_menu.one(fresh or contact, default, figures, tap.page)
+            return mode_menu.one(fresh or contact, default, figures, tap.page, name=await label(connection, contact.dialog_id))
     return await _list(twin, tap.page)
 
 
@@ -89,11 +91,15 @@ async def _list(twin: Twin, page: int) -> tuple[Text, InlineKeyboardMarkup | Non
 
 async def _set_named(connection: AsyncConnection, twin: Twin, who: str, mode: str) -> str:
     """Set the mode of the contact who is meant; returns what to tell the owner."""
-    found = _find(await _contacts(connection, twin), who)
-    if len(found) != 1:
-        return "Several contacts have this name; use the id." if found else "I know no such contact. /mode lists them."
+    found = matching(await _contacts(connection, twin), who, await dialogs.strangers(connection))
+    if not found:
+        return "I know no such contact. /mode lists them."
+    if len(found) > 1:
+        return f"Several contacts have this name; use the id. Which of them: {told_apart(found)}? Nothing was changed."
+    if mode == "auto" and not is_whole(found[0], who):  # part of a name may be another person's
+        return f"Do you mean {told_apart(found)}? For auto write the whole name, or the id. Nothing was changed."
     await _set(connection, twin, found[0].dialog_id, mode)
-    return f"{found[0].name or found[0].dialog_id}: {mode}."
+    return f"{shown_name(found[0].name)}: {mode}."
 
 
 async def _set(connection: AsyncConnection, twin: Twin, dialog_id: int, mode: str) -> None:
@@ -112,15 +118,6 @@ async def _contacts(connection: AsyncConnection, twin: Twin) -> list[Dialog]:
     known = [d for d in await dialogs.find(connection) if d.dialog_id != twin.owner_id and not d.excluded]
     wrote = await messages.last_written(connection)
     return sorted(known, key=lambda d: wrote.get(d.dialog_id, NEVER), reverse=True)
-
-
-def _find(contacts: list[Dialog], wanted: str) -> list[Dialog]:
-    """By @username, by id, or by the whole name."""
-    if wanted.startswith("@"):
-        return [d for d in contacts if d.username and d.username.lower() == wanted[1:].lower()]
-    if wanted.isdecimal():
-        return [d for d in contacts if d.dialog_id == int(wanted)]
-    return [d for d in contacts if d.name.casefold() == wanted.casefold()]
 
 
 def setup() -> Router:

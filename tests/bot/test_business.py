@@ -157,6 +157,7 @@ async def test_after_24_hours_without_a_word_of_theirs_nothing_goes_and_the_owne
 
 async def test_a_lost_answer_is_settled_by_its_echo_even_among_identical_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.drafter.cleaned", str)  # of a draft the twin lets no two same bubbles through; the owner's edit may have them
+    monkeypatch.setattr("twin.decisions.cleaned", str)
     async with opened(tmp_path) as scene:
         await scene.connected()
         scene.fail("sendMessage", "drop_after", skip=2, times=5)  # the two cards are sent first
@@ -239,6 +240,7 @@ async def test_the_echo_of_what_the_owner_said_had_arrived_is_not_taken_for_the_
 ) -> None:
     monkeypatch.setattr(sending, "ECHO_SECONDS", 0.2)
     monkeypatch.setattr("bot.drafter.cleaned", str)  # of a draft the twin lets no two same bubbles through; the owner's edit may have them
+    monkeypatch.setattr("twin.decisions.cleaned", str)
     async with opened(tmp_path, bubble_seconds=600) as scene:
         await scene.connected()
         scene.engine.queue = ["ok\nok"]

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiogram.types import InlineKeyboardMarkup
+from auto_rows import drafted, wrote
+from bot_scene import BEN, EVE, opened
 
 from bot.buttons import DoubtTap, SilenceTap, Tap, doubt_keyboard
 from bot.cards import CardView, newest_words, render, shown_name
@@ -125,7 +128,7 @@ def test_what_was_not_sent_is_struck_through() -> None:
 def test_a_right_to_left_name_is_kept_apart_from_its_neighbours() -> None:
     assert shown_name("עדה") == "\u2068עדה\u2069"
     assert shown_name("Ada") == "Ada"
-    assert shown_name("  \n ") == "Somebody without a name"
+    assert shown_name("  \n ") == "no name"
 
 
 def test_callback_data_fits_64_bytes_at_its_longest() -> None:
@@ -258,3 +261,20 @@ def test_a_card_fits_with_everything_at_its_longest(alphabet: str, state: str) -
 
 def test_a_right_to_left_past_reply_is_kept_apart_from_its_date() -> None:
     assert "03 May 2025: \u2068" + ARABIC.strip() + "\u2069" in render(replace(view(), past=[past(ARABIC, "ok")])).content()["text"]
+
+
+async def test_a_card_tells_two_of_one_name_apart(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        await wrote(scene, "hello", name="Ada Lovelace")
+        await wrote(scene, "hello", dialog_id=BEN, name="Ada Lovelace")
+        await wrote(scene, "hello", dialog_id=EVE, name="\u202eEve\x1b[31m\n")
+        await drafted(scene, "hi", dialog_id=BEN)
+        await drafted(scene, "hey", dialog_id=EVE)
+        await scene.start()
+        assert (await scene.hear("Draft 1")).text.startswith("Ada Lovelace (@ada) · to the bot")
+        assert (await scene.hear("Draft 2")).text.startswith("Eve · to the bot")
+
+
+@pytest.mark.parametrize("name", ["", "\u200b", "\u202e\0"])
+def test_a_contact_without_a_name_is_no_name(name: str) -> None:
+    assert render(replace(view(), name=name)).content()["text"].startswith("no name · to the bot")

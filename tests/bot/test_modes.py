@@ -13,9 +13,10 @@ from bot import mode_menu
 from bot.context import utc_now
 from twin import modes, replies
 from twin.modes import Figures
-from twin.store import drafts
+from twin.store import dialogs, drafts, messages
 from twin.store.dialogs import Dialog
 from twin.store.tables import comparisons
+from twin.turns import Message
 
 DIALOG = Dialog(ADA, "Ada", "ada", None, 0, False, None, None, None)
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
@@ -162,10 +163,30 @@ async def test_a_name_that_several_have_is_asked_for_by_id(tmp_path: Path) -> No
         await wrote(scene, "hello", dialog_id=BEN)
         await scene.start()
         scene.says("/mode Ada Lovelace auto")
-        await scene.hear("Several contacts have this name; use the id.")
+        asked = await scene.hear("Several contacts have this name; use the id.")
+        assert all(f"Ada Lovelace (@ada, {dialog_id})" in asked.text for dialog_id in (ADA, BEN))
+        assert await _modes(scene) == {ADA: None, BEN: None}
         scene.says(f"/mode {BEN} auto")
         await scene.hear("Ada Lovelace: auto.")
         assert await _modes(scene) == {ADA: None, BEN: "auto"}
         scene.says("/mode")
         menu = await scene.hear("How contacts are answered")
         assert data_of(menu, "Everyone else · approve")
+        assert labels(menu)[:2] == [f"Ada Lovelace ({BEN}) · auto", f"Ada Lovelace ({ADA}) · approve"]
+
+
+async def test_a_stranger_is_never_taken_for_a_contact_of_the_account(tmp_path: Path) -> None:
+    async with opened(tmp_path, started=False) as scene:
+        await wrote(scene, "hello", dialog_id=EVE, name="Anna")
+        async with scene.store.begin() as connection:
+            await dialogs.save(connection, ADA, name="Anna Lovelace", username="ada")
+            await messages.save(connection, [Message("account", ADA, 1, False, NOW, "hi")])
+        await scene.start()
+        scene.says("/mode Anna shadow")
+        await scene.hear("Anna Lovelace: shadow.")
+        assert await _modes(scene) == {ADA: "shadow", EVE: None}
+        scene.says("/mode Anna auto")
+        await scene.hear("Do you mean Anna Lovelace (@ada, 201)? For auto write the whole name, or the id. Nothing was changed.")
+        assert await _modes(scene) == {ADA: "shadow", EVE: None}
+        scene.says("/mode anna lovelace auto")
+        await scene.hear("Anna Lovelace: auto.")

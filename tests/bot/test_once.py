@@ -358,7 +358,7 @@ async def test_a_repeated_update_has_no_second_effect(tmp_path: Path, monkeypatc
             assert {contact: scene.seen_by(contact) + scene.chat(contact) for contact in (ADA, BEN, EVE)} == heard
         second_said = {m.text for m in scene.from_bot(OWNER) if m.uid not in heard_before}
         if done["outcome"] is not None:
-            assert second_said <= first_said
+            assert {text.replace(" (@ada)", "") for text in second_said} <= first_said  # by then another bears her name
 
 
 async def _others_come_in_between(scene: Scene, done: dict[str, Any]) -> None:

@@ -215,6 +215,7 @@ async def _texts_are(scene: Scene, texts: list[str]) -> bool:
 
 async def test_the_owner_typing_the_twins_very_words_is_still_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.drafter.cleaned", str)  # of a draft the twin lets no two same bubbles through; the owner's edit may have them
+    monkeypatch.setattr("twin.decisions.cleaned", str)
     async with opened(tmp_path, bubble_seconds=600) as scene:
         card = await _card(scene, "ok\nok")
         scene.tap(card, "Send")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from cli_scene import keep_adapter, keep_contact, on_store, twin
+from export_files import ADA, BEN, account, chat, talk, written
+from factories import exchanges
 
-from twin.store import dialogs
+from twin.store import dialogs, messages
 
 
 @pytest.fixture
@@ -85,3 +87,88 @@ def test_revoking_names_the_adapters_that_learned_from_the_chat(people: Path) ->
 def test_a_name_is_never_read_as_markup(data: Path) -> None:
     keep_contact(data, 13, "[red]Eve[/red] [bold]")
     assert "[red]Eve[/red] [bold]" in twin("contacts", "--data", data).out
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_one_clean_line_and_a_contact_without_one_is_no_name(data: Path) -> None:
+    path = written(
+        data.parent,
+        account(
+            chat(ADA, name="Ada\0\x1b[31mRED\x1b[0m\x1b]0;title\a"),
+            chat(BEN, name="\u202eevil\nline"),
+            chat(2003, talk(2003), name=None),
+        ),
+    )
+    assert twin("import", path, "--data", data).code == 0
+    shown = twin("contacts", "--data", data).out
+    assert not [char for char in shown if char != "\n" and not char.isprintable()]
+    assert all(name in shown for name in ("AdaRED ", "evil line ", "no name "))
+    assert "forgotten" not in shown
+    rows = twin("contacts", "--data", data, "--json").document["contacts"]
+    assert {row["dialog_id"]: row["name"] for row in rows} == {ADA: "AdaRED", BEN: "evil line", 2003: ""}
+
+
+def test_a_chat_without_a_name_that_is_excluded_is_not_forgotten_and_can_be_included_again(data: Path) -> None:
+    keep(data, 2003, "")
+    assert twin("contacts", "2003", "--exclude", "--data", data).code == 0
+    assert twin("contacts", "2003", "--mode", "off", "--data", data).code == 0
+    assert "no name" in twin("contacts", "--data", data).out
+    assert twin("contacts", "2003", "--include", "--data", data).code == 0
+    assert dialog(data, 2003).excluded is False
+    assert twin("contacts", "no name", "--exclude", "--data", data).code == 0
+    assert twin("forget", "2003", "--yes", "--data", data).code == 0
+    assert "(forgotten)" in twin("contacts", "--data", data).out
+    assert twin("contacts", "2003", "--include", "--data", data).code == 1
+
+
+# --- who is meant -----------------------------------------------------------------------------------------------------
+
+
+def keep(data: Path, dialog_id: int, name: str, *, username: str | None = None, channel: str = "account") -> None:
+    async def work(connection: Any) -> None:
+        await dialogs.save(connection, dialog_id, name=name, username=username)
+        await messages.save(connection, [m._replace(channel=channel) for m in exchanges(1, dialog_id=dialog_id)])
+
+    on_store(data, work)
+
+
+def modes_of(data: Path) -> dict[int, str | None]:
+    return {found.dialog_id: found.mode for found in on_store(data, dialogs.find)}
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "meant"),
+    [
+        ({1: "Anna", 2: "Anna Berg"}, "anna", 1),
+        ({1: "Anna Berg", 2: "Ben"}, "anna", 1),
+        ({1: "Joanna", -2: "Anna"}, "Anna", 1),
+        ({1: "Anna", -2: "Anna"}, "Anna", 1),
+        ({1: "Ben", -2: "Anna", -3: "Anna Berg"}, "Anna", -2),
+        ({1: "007", 2: "Ben"}, "007", 1),
+        ({1: "A\u0301nna"}, "Ánna", 1),
+        ({1: "Anna", 2: "anna"}, "Anna", None),
+        ({1: "Anna Berg", 2: "Anna Cole"}, "Anna", None),
+        ({-1: "Anna", -2: "Anna"}, "Anna", None),
+        ({1: "Anna"}, "\u200f", None),
+    ],
+)
+def test_a_whole_name_comes_before_a_part_and_a_contact_before_a_stranger(
+    data: Path, known: dict[int, str], wanted: str, meant: int | None
+) -> None:
+    """Numbers below zero are strangers: they have written to the bot only."""
+    for number, name in known.items():
+        keep(data, 100 + abs(number), name, channel="account" if number > 0 else "bot")
+    ran = twin("contacts", wanted, "--mode", "off", "--data", data)
+    assert ran.code == (1 if meant is None else 0)
+    assert modes_of(data) == {100 + abs(number): "off" if number == meant else None for number in known}
+
+
+def test_two_of_one_name_are_a_question_that_tells_them_apart(data: Path) -> None:
+    keep(data, 11, "Anna", username="anna_b")
+    keep(data, 12, "Anna")
+    ran = twin("contacts", "Anna", "--mode", "auto", "--yes", "--data", data)
+    assert ran.code == 1
+    assert "Anna (@anna_b, 11), Anna (12)" in ran.err
+    assert modes_of(data) == {11: None, 12: None}

@@ -1,27 +1,23 @@
-"""Which contact somebody means."""
+"""Which contact somebody means on the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from twin.contacts import matching, told_apart
 from twin.errors import InputError
+from twin.store import dialogs
 from twin.store.dialogs import Dialog
 
 
-def find_contact(known: Sequence[Dialog], wanted: str) -> Dialog:
-    """By id, @username, or name (a part is enough if it fits one only). Raises InputError."""
-    if wanted.lstrip("-").isdecimal():
-        found = [dialog for dialog in known if dialog.dialog_id == int(wanted)]
-    elif wanted.startswith("@"):
-        found = [dialog for dialog in known if (dialog.username or "").casefold() == wanted[1:].casefold()]
-    else:
-        name = wanted.casefold()
-        found = [dialog for dialog in known if dialog.name.casefold() == name]
-        found = found or [dialog for dialog in known if name and name in dialog.name.casefold()]
+async def find_contact(connection: AsyncConnection, wanted: str, *, forgotten: bool = False) -> Dialog:
+    """By id, @username or name, see `twin.contacts.matching`. `forgotten`: also one of whom nothing is left. Raises InputError."""
+    gone = set() if forgotten else await dialogs.forgotten(connection)
+    known = [dialog for dialog in await dialogs.find(connection) if dialog.dialog_id not in gone]
+    found = matching(known, wanted, await dialogs.strangers(connection))
     if not found:
         raise InputError(f"No contact is {wanted!r}.", mend="`twin contacts` lists them; id, @username and name all work.")
     if len(found) > 1:
-        raise InputError(
-            f"{wanted!r} fits {len(found)} contacts.", mend=f"Take the id: {', '.join(str(dialog.dialog_id) for dialog in found[:8])}."
-        )
+        ids = ", ".join(str(dialog.dialog_id) for dialog in found[:8])
+        raise InputError(f"{wanted!r} fits {len(found)} contacts: {told_apart(found)}. Nothing was changed.", mend=f"Take the id: {ids}.")
     return found[0]

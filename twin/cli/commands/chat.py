@@ -17,14 +17,13 @@ from twin.cli.following import Follower
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen
 from twin.generator import Generator, Sampling
+from twin.names import SOMEBODY
 from twin.said import cleaned
 from twin.settings import Settings
 from twin.store import dialogs, messages, open_store
 from twin.turns import Turn, join_bubbles, split_bubbles, system_turn
 
 app = typer.Typer(add_completion=False)
-
-NOBODY = "a friend"
 
 
 @app.command()
@@ -95,8 +94,8 @@ async def _open(settings: Settings, base: Path) -> tuple[Generator, str | None]:
 
 async def _name(connection: Any, wanted: str | None) -> str:
     """The contact named, else the one with most messages: the model knows people by their names."""
-    known = [dialog for dialog in await dialogs.find(connection) if dialog.name]
     if wanted:
-        return find_contact(known, wanted).name
+        return (await find_contact(connection, wanted)).name or SOMEBODY
+    known = [dialog for dialog in await dialogs.find(connection) if dialog.name]
     counts = await messages.counts(connection)
-    return max(known, key=lambda dialog: counts.get(dialog.dialog_id, (0, 0))[0]).name if known else NOBODY
+    return max(known, key=lambda dialog: counts.get(dialog.dialog_id, (0, 0))[0]).name if known else SOMEBODY

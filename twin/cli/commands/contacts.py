@@ -13,7 +13,9 @@ from twin.cli.choosing import find_contact
 from twin.cli.folder import open_folder, transact, utc_now
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, Yes, table
+from twin.contacts import told_apart
 from twin.errors import InputError
+from twin.names import NO_NAME
 from twin.store import adapters, dialogs, messages
 from twin.store.dialogs import Dialog
 
@@ -58,8 +60,9 @@ def contacts(
         raise typer.BadParameter(
             "Telegram's terms ask for explicit consent: keep the words it was given or asked with.", param_hint="--words"
         )
-    known = [dialog for dialog in transact(settings, dialogs.find) if dialog.name or not dialog.excluded]
-    chosen = [find_contact(known, contact)] if contact else known if setting else []
+    forgotten = transact(settings, dialogs.forgotten)
+    known = [dialog for dialog in transact(settings, dialogs.find) if dialog.dialog_id not in forgotten]
+    chosen = [transact(settings, partial(find_contact, wanted=contact))] if contact else known if setting else []
     if setting:
         if not chosen:
             raise InputError("There is no contact yet.", mend="`twin collect` or `twin import` brings them.")
@@ -87,7 +90,9 @@ def contacts(
     shown = [row for row in rows if not setting or row["dialog_id"] in ids]
     grid = table("", "contact", "id", "messages", "owner's", "consent", "mode", "", right=("messages", "owner's"))
     for row in shown:
-        name = Text(row["name"] + (f" @{row['username']}" if row["username"] else "")) if row["name"] else Text("(forgotten)", style="dim")
+        name = Text((row["name"] or NO_NAME) + (f" @{row['username']}" if row["username"] else ""), style="" if row["name"] else "dim")
+        if row["dialog_id"] in forgotten:
+            name = Text("(forgotten)", style="dim")
         agreed = Text(row["consent"] or "not asked", style=CONSENT_STYLE.get(row["consent"], "dim"))
         grid.add_row(
             name,
@@ -115,7 +120,7 @@ async def _rows(connection: Any) -> list[dict[str, Any]]:
 
 def _confirm(screen: Screen, chosen: list[Dialog], *, consent: str | None, mode: str | None, everybody: bool, yes: bool) -> None:
     """Ask where a slip would do harm: words put into many mouths, and messages that leave without a look."""
-    whom = f"all {len(chosen)} contacts" if everybody else chosen[0].name or str(chosen[0].dialog_id)
+    whom = f"all {len(chosen)} contacts" if everybody else told_apart(chosen)
     if consent == "given" and everybody:
         screen.confirm(f"Each of the {len(chosen)} contacts agreed, individually, in these words?", yes=yes)
     if consent == "revoked" and everybody:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from twin.cli.choosing import find_contact
 from twin.cli.folder import DATASET, datasets_path, locked, open_folder, transact
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, Yes
+from twin.contacts import label
 from twin.errors import InputError
 from twin.settings import Settings
 from twin.store import adapters, dialogs, facts
@@ -36,10 +38,10 @@ def forget(
     """
     screen = Screen(as_json=as_json)
     settings = open_folder(data)
-    dialog = find_contact(transact(settings, dialogs.find), contact)
-    if not dialog.name and dialog.excluded and not _datasets_with(settings, dialog.dialog_id):
+    dialog = transact(settings, partial(find_contact, wanted=contact, forgotten=True))
+    if dialog.dialog_id in transact(settings, dialogs.forgotten) and not _datasets_with(settings, dialog.dialog_id):
         raise InputError(f"The contact {dialog.dialog_id} is forgotten already.", mend="`twin adapters` says what was trained.")
-    screen.confirm(f"Erase {dialog.name or dialog.dialog_id} for good?", yes=yes)
+    screen.confirm(f"Erase {transact(settings, partial(label, dialog_id=dialog.dialog_id))} for good?", yes=yes)
     with locked(settings.data / "training.lock"):  # a run going on would write out again what is erased here
 
         async def work(connection: Any) -> tuple[int, list[str]]:
