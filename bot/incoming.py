@@ -5,44 +5,51 @@ from __future__ import annotations
 from aiogram import types
 from aiogram.enums import ContentType
 
+from twin.media import own_words
 from twin.names import clean_name
 from twin.turns import Message
 
-# What a person sends; everything else that Telegram puts into a private chat (a pinned message, a timer set) is service.
-MEDIA = {
-    ContentType.ANIMATION,
-    ContentType.AUDIO,
-    ContentType.CHECKLIST,
-    ContentType.CONTACT,
-    ContentType.DICE,
-    ContentType.DOCUMENT,
-    ContentType.GAME,
-    ContentType.LIVE_PHOTO,
-    ContentType.LOCATION,
-    ContentType.PAID_MEDIA,
-    ContentType.PHOTO,
-    ContentType.POLL,
-    ContentType.STICKER,
-    ContentType.STORY,
-    ContentType.UNKNOWN,  # newer than this version of aiogram
-    ContentType.VENUE,
-    ContentType.VIDEO,
-    ContentType.VIDEO_NOTE,
-    ContentType.VOICE,
+# What a person sends, by the kinds that collection and import tell apart; everything else that Telegram puts into a private chat
+# (a pinned message, a timer set, a gift) is service.
+KINDS = {
+    ContentType.TEXT: "text",
+    ContentType.ANIMATION: "animation",
+    ContentType.AUDIO: "audio",
+    ContentType.CHECKLIST: "todo",
+    ContentType.CONTACT: "contact",
+    ContentType.DICE: "dice",
+    ContentType.DOCUMENT: "document",
+    ContentType.GAME: "game",
+    ContentType.GIVEAWAY: "giveaway",
+    ContentType.GIVEAWAY_WINNERS: "giveaway",
+    ContentType.INVOICE: "invoice",
+    ContentType.LIVE_PHOTO: "photo",
+    ContentType.LOCATION: "location",
+    ContentType.PAID_MEDIA: "paid_media",
+    ContentType.PHOTO: "photo",
+    ContentType.POLL: "poll",
+    ContentType.RICH_MESSAGE: "unsupported",
+    ContentType.STICKER: "sticker",
+    ContentType.STORY: "story",
+    ContentType.UNKNOWN: "unsupported",  # newer than this version of aiogram
+    ContentType.VENUE: "venue",
+    ContentType.VIDEO: "video",
+    ContentType.VIDEO_NOTE: "video_note",
+    ContentType.VOICE: "voice",
 }
-MAX_KIND = 16
 
 
 def to_message(message: types.Message) -> Message:
     """A message received in a private chat with the bot."""
+    kind = KINDS.get(ContentType(message.content_type), "service")
     return Message(
         channel="bot",
         dialog_id=message.chat.id,
         message_id=message.message_id,
         out=False,
         sent_at=message.date,
-        text=message.text or message.caption or "",
-        kind=_kind(message),
+        text=message.text or message.caption or own_words(kind, message, "bot"),
+        kind=kind,
         reply_to_id=replied.message_id if (replied := replied_to(message)) else None,
         forwarded=message.forward_origin is not None,
         via_bot=message.via_bot is not None,
@@ -76,10 +83,3 @@ def to_account_message(message: types.Message, owner_id: int) -> Message | None:
 def full_name(person: types.User | types.Chat) -> str:
     """The name of a person, the username where nothing is seen of it."""
     return clean_name(person.full_name or "") or person.username or ""
-
-
-def _kind(message: types.Message) -> str:
-    content = ContentType(message.content_type)
-    if content is ContentType.TEXT:
-        return "text"
-    return content.value[:MAX_KIND] if content in MEDIA else "service"

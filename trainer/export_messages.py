@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from twin.media import is_dice, own_words
 from twin.turns import Message
 
 MEDIA_TYPES = {
@@ -99,7 +100,9 @@ def to_exported(raw: Any, dialog_id: int, *, sender: int | None) -> Exported | N
         raise Unreadable("from_id", 'an account, such as "user123"')
     sent_at, has_local_time = _sent_at(raw)
     media = "service" if kind == "service" else media_kind(raw)
-    text = "" if kind == "service" else _text(raw) or _own_words(raw, media)
+    text = "" if kind == "service" else _text(raw) or own_words(media, raw, "export")
+    if media == "text" and is_dice(text):
+        media = "dice"
     message = Message(
         channel="account",
         dialog_id=dialog_id,
@@ -169,13 +172,6 @@ def _part(part: Any, place: int) -> str:
     if not isinstance(words, str):
         raise Unreadable(f"text[{place}]", "a text or an object with one")
     return words
-
-
-def _own_words(raw: dict[str, Any], kind: str) -> str:
-    found = raw.get("sticker_emoji") if kind == "sticker" else None
-    if kind == "poll" and isinstance(raw["poll"], dict):
-        found = raw["poll"].get("question")
-    return found if isinstance(found, str) else ""
 
 
 def _is_id(value: Any) -> bool:

@@ -1,13 +1,14 @@
 """Telethon's messages -> rows of the store. Telethon's classes are told apart by name, so this module does not import it.
 
-What has words of its own beside a caption keeps them as text: the emoji of a sticker or a dice, the question of a poll.
-Contacts and places keep none. `trainer.export_messages` reads the same out of an export: a chat may come in both ways.
+What has words of its own beside a caption keeps them as text (twin.media). `trainer.export_messages` reads the same out of an
+export, and `bot.incoming` out of what the bot is sent: a chat may come in all three ways.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from twin.media import own_words
 from twin.turns import Message
 
 MEDIA_KINDS = {
@@ -40,7 +41,7 @@ def to_message(raw: Any, dialog_id: int) -> Message | None:
     text, kind = raw.message, "text"
     if raw.media is not None or not text:
         kind = media_kind(raw)
-        text = text or own_words(raw.media, kind)
+        text = text or own_words(kind, raw.media, "account")
     return Message(  # by place: names take as long again, and there are millions
         "account",
         dialog_id,
@@ -78,17 +79,6 @@ def document_kind(document: Any) -> str:
     if "Audio" in attributes:
         return "voice" if attributes["Audio"].voice else "audio"
     return "document"
-
-
-def own_words(media: Any, kind: str) -> str:
-    match kind:
-        case "sticker":
-            return next((a.alt for a in media.document.attributes if hasattr(a, "alt")), "") or ""
-        case "poll":
-            return str(media.poll.question.text)
-        case "dice":
-            return str(media.emoticon)
-    return ""
 
 
 def reply_to_id(header: Any) -> int | None:
