@@ -122,6 +122,19 @@ def to_exported(raw: Any, dialog_id: int, *, sender: int | None) -> Exported | N
     return Exported(message, has_local_time)
 
 
+def not_before(found: Exported, earlier: datetime) -> Exported:
+    """The same message, `earlier` being when the one with the id before it was sent.
+
+    A local time of the hour that the end of summer time repeats names two moments, and the file does not say which. Ids rise with
+    time, so it is the second one where the first would put the message before that one.
+    """
+    sent_at = found.message.sent_at
+    if not found.has_local_time or sent_at >= earlier:
+        return found
+    second = sent_at.astimezone().replace(tzinfo=None, fold=1).astimezone(UTC)
+    return Exported(found.message._replace(sent_at=second), True) if second >= earlier else found
+
+
 def media_kind(raw: dict[str, Any]) -> str:
     """ "text", or the kind of what is attached."""
     if "media_type" in raw:

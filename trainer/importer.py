@@ -13,18 +13,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from trainer.export_messages import SHIFT, Exported, Unreadable, cleaned, is_old, sender_id, to_exported, unshifted
+from trainer.export_messages import SHIFT, Exported, Unreadable, cleaned, is_old, not_before, sender_id, to_exported, unshifted
 from trainer.import_report import EXPORT_MEND, Fault, ImportReport, find_export
 from trainer.json_stream import HopelessFault, JsonFault, JsonReader
 from twin.errors import InputError
 from twin.progress import Progress, silent
 from twin.store import dialogs, facts, messages
-from twin.turns import TELEGRAM_ACCOUNTS
+from twin.turns import TELEGRAM_ACCOUNTS, Message
 
 ACCOUNT = "account"  # whose chats the store has: of one account, or the contact's words of one become the owner's of another
 BROKEN = "broken JSON"
@@ -112,6 +113,7 @@ class _Run:
     skipped_messages: Counter[str] = field(default_factory=Counter)
     faults: dict[str, Fault] = field(default_factory=dict)
     local_times: int = 0
+    latest: tuple[int, int, datetime] | None = None  # the message with the highest id of the dialog at hand: dialog, id, time
     broken_off: str | None = None
 
     def report(self) -> ImportReport:
@@ -325,8 +327,8 @@ class _Run:
 
     async def _save(self, dialog_id: int, name: str, batch: list[Exported]) -> None:
         """A batch in one transaction. What was collected is newer than any export, so only imported rows are replaced."""
-        rows = [found.message for found in batch]
         async with self.store.begin() as connection:
+            rows = await self._in_order(connection, dialog_id, batch)
             known = await dialogs.get(connection, dialog_id)
             if known is None or not (known.name or known.excluded):
                 await dialogs.save(connection, dialog_id, name=name, username=known.username if known else None)
@@ -334,9 +336,25 @@ class _Run:
                 self.new += await messages.save(connection, rows, replaces="imported")
                 if (owner := self._owner()) is not None:
                     await facts.put(connection, ACCOUNT, owner)
-        self.read[dialog_id] += len(rows)
+        self.read[dialog_id] += len(batch)
         self.local_times += sum(found.has_local_time for found in batch)
         self.progress(self.reader.offset, self.size, f"{sum(self.read.values()):,} messages")
+
+    async def _in_order(self, connection: AsyncConnection, dialog_id: int, batch: list[Exported]) -> list[Message]:
+        """The rows by id, with the times of an hour that came twice told apart by it (`not_before`)."""
+        if not any(found.has_local_time for found in batch):
+            return [found.message for found in batch]
+        rows: list[Message] = []
+        for found in sorted(batch, key=lambda found: found.message.message_id):
+            message_id = found.message.message_id
+            if self.latest is None or self.latest[0] != dialog_id or self.latest[1] >= message_id:
+                earlier = await messages.sent_before(connection, "account", dialog_id, message_id)  # by an import before this one
+            else:
+                earlier = self.latest[2]
+            message = not_before(found, earlier).message if earlier else found.message
+            self.latest = dialog_id, message_id, message.sent_at
+            rows.append(message)
+        return rows
 
 
 def _shortened(key: str) -> str:

@@ -320,6 +320,67 @@ async def test_a_service_message_by_a_channel_is_nobodys(store, tmp_path):
     assert [r.kind for r in rows] == ["service", "text"]
 
 
+# --- an hour that comes twice -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    """Summer time ends on 2019-10-27 at 3:00, which is 2:00 then."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def local(number: int, clock: str, sender: int = ADA) -> dict[str, Any]:
+    """A message of an old export, without a zone."""
+    found = message(number, sender, date=clock if "T" in clock else f"2019-10-27T{clock}:00")
+    del found["date_unixtime"]
+    return found
+
+
+CLOCKS = {
+    "question and answer": (["02:50", "02:10", "02:55", "03:05"], ["00:50", "01:10", "01:55", "02:05"]),
+    "both before": (["01:50", "02:10", "02:50"], ["23:50", "00:10", "00:50"]),
+    "both behind": (["02:50", "02:10", "02:20", "03:00"], ["00:50", "01:10", "01:20", "02:00"]),
+    "the same minute": (["02:30", "02:30", "02:29"], ["00:30", "00:30", "01:29"]),
+    "another day before": (["2019-10-28T12:00:00", "02:50", "02:10"], ["11:00", "00:50", "01:10"]),
+    "an hour that is missing in spring": (
+        ["2019-03-31T01:59:00", "2019-03-31T03:01:00", "2019-03-31T03:00:00"],
+        ["00:59", "01:01", "01:00"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("clocks", "utc"), CLOCKS.values(), ids=CLOCKS)
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.usefixtures("berlin")
+async def test_ids_tell_the_two_hours_of_one_clock_apart(store, tmp_path, clocks, utc, shuffled):
+    rows = [local(i, clock, OWNER if i % 2 == 0 else ADA) for i, clock in enumerate(clocks, 1)]
+    _, found = await imported(store, tmp_path, chat(ADA, rows[::-1] if shuffled else rows))
+    assert [r.sent_at.strftime("%H:%M") for r in found] == utc
+
+
+@pytest.mark.usefixtures("berlin")
+async def test_the_answer_stands_behind_its_question_over_batches_and_imports(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.importer.BATCH", 2)
+    rows = [local(1, "02:30"), local(2, "02:50"), local(3, "02:10", OWNER), local(4, "02:40"), local(5, "02:45", OWNER)]
+    await imported(store, tmp_path, chat(ADA, rows[:2]))
+    await imported(store, tmp_path, account(chat(BEN, [local(1, "02:55", BEN)]), chat(ADA, rows[2:4])))
+    await imported(store, tmp_path, account(chat(ADA, rows)))
+    async with store.connect() as connection:
+        assert [m.message_id for m in await messages.history(connection, ADA)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("berlin")
+async def test_a_time_with_its_zone_is_taken_as_it_is(store, tmp_path):
+    at = datetime(2019, 10, 27, 0, 50, tzinfo=UTC).timestamp()
+    rows = [message(1, date_unixtime=str(int(at))), message(2, OWNER, date_unixtime=str(int(at) - 60))]
+    _, found = await imported(store, tmp_path, chat(ADA, rows))
+    assert [r.sent_at.strftime("%H:%M") for r in found] == ["00:50", "00:49"]
+
+
 # --- whose export it is -----------------------------------------------------------------------------------------------
 
 

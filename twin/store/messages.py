@@ -157,6 +157,13 @@ async def get(connection: AsyncConnection, channel: str, dialog_id: int, message
     return Message._make(row) if row else None
 
 
+async def sent_before(connection: AsyncConnection, channel: str, dialog_id: int, message_id: int) -> datetime | None:
+    """When the message with the next lower id of a dialog was sent."""
+    lower = messages.c.channel == channel, messages.c.dialog_id == dialog_id, messages.c.message_id < message_id
+    query = select(messages.c.sent_at).where(*lower).order_by(messages.c.message_id.desc()).limit(1)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
 async def dialogs_of(connection: AsyncConnection, channel: str, message_ids: Sequence[int]) -> dict[int, list[int]]:
     """dialog id -> which of these messages are its. The ids of the owner's account are one sequence over all private chats."""
     found: dict[int, list[int]] = {}
