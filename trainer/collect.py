@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,16 +26,20 @@ from trainer.flood_waits import FloodWaits
 from trainer.history import Account
 from trainer.saving import Saving
 from trainer.session import disconnect, full_name, open_client
-from trainer.telethon_calls import RefusedError, RevokedError, library
+from trainer.telethon_calls import RefusedError, RevokedError, call, library
 from twin import undecodable
-from twin.errors import UndecodableError
+from twin.errors import SessionError, UndecodableError
 from twin.names import clean_name
 from twin.progress import Progress, silent
 from twin.settings import Settings
-from twin.store import dialogs, messages
+from twin.store import dialogs, messages, ownership
 from twin.store.dialogs import Dialog
 from twin.turns import TELEGRAM_ACCOUNTS
 
+if TYPE_CHECKING:
+    from telethon import TelegramClient
+
+MEND = "Sign in as the owner with `twin init`, or take another data folder."
 LOOK_SECONDS = 1.0  # how old the word that a dialog is not excluded may be when its history is asked for
 
 Reason = Literal["group", "channel", "bot", "deleted account", "saved messages", "Telegram", "excluded", "refused", "undecodable"]
@@ -59,7 +63,8 @@ class CollectReport:
 
 
 async def collect(store: AsyncEngine, settings: Settings, progress: Progress = silent, *, now: datetime | None = None) -> CollectReport:
-    """Read what is new. Raises SessionError, FloodError or TelegramError; what was read until then is kept.
+    """Read what is new. Raises SessionError, FloodError or TelegramError; what was read until then is kept. InputError: the store is
+    another account's.
 
     `progress` counts dialogs. A single dialog that Telegram refuses to show is skipped as "refused". A FloodError names the
     time when collecting goes on; before it no run calls Telegram. A session that Telegram has ended is told to the owner once.
@@ -72,6 +77,7 @@ async def collect(store: AsyncEngine, settings: Settings, progress: Progress = s
     try:
         client = await waits.patiently(lambda: open_client(settings, sleeps=False))  # FloodWaits sleeps
         try:
+            await _require_owners(store, settings, client)
             run = _Run(store, settings, Account(store, client, settings, waits), shown, at - timedelta(days=settings.collect.follow_days))
             await run.all()
             await takeout.finish(store, client, settings, waits)
@@ -81,6 +87,16 @@ async def collect(store: AsyncEngine, settings: Settings, progress: Progress = s
         await lost_session.note(store, settings, exc, at)
         raise
     return run.report(await takeout.delayed_until(store))
+
+
+async def _require_owners(store: AsyncEngine, settings: Settings, client: TelegramClient) -> None:
+    """The store is the account's whose session it is, from now on at the latest. Raises InputError or SessionError if it is another's."""
+    me = (await call(client.get_me(input_peer=True), settings)).user_id
+    async with store.begin() as connection:
+        await ownership.require(connection, me, "the kept session", mend=MEND)
+        if settings.owner.id not in (None, me):
+            raise SessionError(f"The kept session is of account {me}, not of the owner's, {settings.owner.id}.", mend=MEND)
+        await ownership.claim(connection, me)
 
 
 def left_out(entity: Any) -> Reason | None:

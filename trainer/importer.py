@@ -24,10 +24,9 @@ from trainer.import_report import EXPORT_MEND, Fault, ImportReport, find_export
 from trainer.json_stream import HopelessFault, JsonFault, JsonReader
 from twin.errors import InputError
 from twin.progress import Progress, silent
-from twin.store import dialogs, facts, messages
+from twin.store import dialogs, messages, ownership
 from twin.turns import TELEGRAM_ACCOUNTS, Message
 
-ACCOUNT = "account"  # whose chats the store has: of one account, or the contact's words of one become the owner's of another
 BROKEN = "broken JSON"
 MOST_KINDS = 40  # of chats, in the report
 SHOWN = 60  # characters of a key or a type that a sentence quotes
@@ -56,7 +55,10 @@ async def import_export(store: AsyncEngine, path: Path, *, owner_id: int | None 
     size = file.stat().st_size
     try:
         async with store.connect() as connection:
-            owner_id = owner_id if owner_id is not None else await facts.get(connection, ACCOUNT)
+            if owner_id is None:
+                owner_id = await ownership.account(connection)
+            else:
+                await ownership.require(connection, owner_id, "TWIN_OWNER__ID", mend="Set it back, or import into another data folder.")
         with JsonReader(file) as reader:
             run = _Run(store, file, reader, owner_id, progress, size)
             try:
@@ -335,7 +337,7 @@ class _Run:
             if known is None or not known.excluded:
                 self.new += await messages.save(connection, rows, replaces="imported")
                 if (owner := self._owner()) is not None:
-                    await facts.put(connection, ACCOUNT, owner)
+                    await ownership.claim(connection, owner)
         self.read[dialog_id] += len(batch)
         self.local_times += sum(found.has_local_time for found in batch)
         self.progress(self.reader.offset, self.size, f"{sum(self.read.values()):,} messages")

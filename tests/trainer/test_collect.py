@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from telegram_scene import arrived, calls, chatty_world, in_store, keys, on_server, rows_of, run, serving, signed_in
+from export_files import ADA, OWNER, account, chat, written
+from sqlalchemy import select
+from telegram_scene import arrived, calls, chatty_world, in_store, keep_session, keys, on_server, rows_of, run, serving, signed_in
 
 from sandbox.faults import Fault
 from sandbox.samples import OWNER_ID, small_world
 from sandbox.world import Account, BusinessConnection, Media, World
 from trainer import saving
 from trainer.collect import collect
-from twin.errors import SessionError, TelegramError
-from twin.store import dialogs, messages, notices, open_store
+from trainer.importer import import_export
+from twin.errors import InputError, SessionError, TelegramError
+from twin.settings import Settings
+from twin.store import dialogs, facts, messages, notices, open_store, tables
 from twin.turns import Message
 
 BATCH = 500
@@ -453,3 +458,71 @@ async def notices_of(settings):
             return [notice.text for notice in await notices.untold(connection)]
     finally:
         await store.dispose()
+
+
+# --- whose chats they are ---------------------------------------------------------------------------------------------
+
+
+async def everything(settings: Settings) -> list[Any]:
+    """All rows of the tables that a collection writes."""
+    store = open_store(settings.store_path)
+    try:
+        async with store.connect() as connection:
+            return [list(await connection.execute(select(t))) for t in (tables.messages, tables.dialogs, tables.facts, tables.notices)]
+    finally:
+        await store.dispose()
+
+
+async def test_a_store_is_of_the_account_that_was_collected_first(tmp_path):
+    world, sample = chatty_world(2, 4)
+    ada, ben = sample.contact_ids
+    world.send(ada, ben, "between the two", silent=True)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        await run(settings)
+        before = await everything(settings)
+        keep_session(settings, server, ada)
+        with pytest.raises(InputError, match=f"chats of account {OWNER_ID}, and the kept session is of account {ada}"):
+            await run(settings)
+        assert await everything(settings) == before
+        keep_session(settings, server, OWNER_ID)
+        await run(settings)
+    store = open_store(settings.store_path)
+    async with store.connect() as connection:
+        assert await facts.get(connection, "account") == OWNER_ID
+    await store.dispose()
+
+
+async def test_the_account_of_an_import_is_the_one_that_may_be_collected_and_the_other_way_round(tmp_path):
+    world, sample = chatty_world(1, 4)
+    ada = sample.contact_ids[0]
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, ada)
+        store = open_store(settings.store_path)
+        await import_export(store, written(tmp_path, account(chat(ADA), owner=OWNER)))
+        rows = await in_store(store)
+        with pytest.raises(InputError, match=f"of account {OWNER}, and the kept session is of account {ada}"):
+            await run(settings)
+        assert await in_store(store) == rows
+        with pytest.raises(InputError, match=f"of account {OWNER}, and TWIN_OWNER__ID is of account {OWNER_ID}"):
+            await import_export(store, written(tmp_path, account(chat(ADA), owner=OWNER_ID)), owner_id=OWNER_ID)
+        await store.dispose()
+    async with serving(world) as server:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        other = signed_in(folder, server, OWNER_ID)
+        await run(other)
+        store = open_store(other.store_path)
+        with pytest.raises(InputError, match=f"is the export of account {OWNER}"):
+            await import_export(store, written(folder, account(chat(ADA), owner=OWNER)))
+        await store.dispose()
+
+
+async def test_a_session_of_another_account_than_the_settings_name_is_refused(tmp_path):
+    world, _ = chatty_world(1, 4)
+    async with serving(world) as server:
+        settings = signed_in(tmp_path, server, OWNER_ID)
+        named = settings.model_copy(update={"owner": settings.owner.model_copy(update={"id": OWNER_ID + 1})})
+        with pytest.raises(SessionError, match=f"of account {OWNER_ID}, not of the owner's, {OWNER_ID + 1}"):
+            await run(named)
+    assert await rows_of(settings) == []

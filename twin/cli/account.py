@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.errors import SessionError, TelegramError
 from twin.settings import Settings
+from twin.store import ownership
 from twin.store.engine import Store
 from twin.turns import Message
 
@@ -82,6 +83,9 @@ class KeptAccounts:
             me = await call(client.get_me(input_peer=True), self.settings)
             if me.user_id != self.settings.owner.id:
                 raise SessionError("The kept session is of another account than the owner's.", mend="Sign in as the owner: `twin init`.")
+            async with self.store.connect() as connection:
+                if await ownership.account(connection) not in (None, me.user_id):
+                    raise SessionError("The store has the chats of another account than the owner's.", mend="Take another data folder.")
         except TelegramError:
             await disconnect(client, self.settings)
             raise
