@@ -54,8 +54,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 GROUPS = {
     "nights": ("cli/test_nights.py", "cli/test_nights_kills.py", "cli/test_nights_vllm.py"),
     "ray": ("cli/test_ray.py",),
-    "vllm": ("inference/test_vllm_server.py", "inference/test_vllm_adapters.py", "inference/test_families.py", "cli/test_serving.py"),
+    "vllm": ("inference/test_vllm_server.py", "inference/test_vllm_adapters.py", "cli/test_serving.py"),
     "demo": ("cli/test_demo.py",),
+    "families": ("inference/test_families.py",),
 }
 OF_FILE = {f"tests/{name}": group for group, names in GROUPS.items() for name in names}
 
