@@ -41,6 +41,8 @@ SWITCHES: dict[str, Any] = {
 }
 UNSWITCHED: dict[str, Any] = {"strftime_now": (DAY + timedelta(days=1)).strftime}  # as on any other day
 REMEMBERED = 50_000  # texts whose tokens are kept
+# What is left of a character, of joined emoji, or of a flag that is spelled in tags, when its last tokens are missing.
+_HALF = re.compile("(?:\ufffd|\u200d|\U0001f3f4[\U000e0020-\U000e007e]+)+\\Z")
 _PLACE = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
 _TALK: tuple[Role, ...] = ("user", "assistant", "user", "assistant", "user")
 _BRACKETED = re.compile(r"<<?/?[^<>\s]+>>?|\[/?[^\[\]\s]+\]|\{[^{}\s]+\}")
@@ -157,12 +159,12 @@ class Renderer:
         return len(self._encode(plain(turn.content, self.marks))) + (self._head if turn.role == "system" else self._mark)
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """What generated tokens say: without the end of the turn, special tokens, and a half character where the length limit cut."""
+        """What generated tokens say: without the end of the turn, special tokens, and half an emoji where the length limit cut."""
         said = list(token_ids)
         while said and said[-1] in self.ends:
             said.pop()
         text = str(self.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        return text.rstrip("\ufffd").strip()
+        return _HALF.sub("", text).strip()
 
     def _assemble(self, turns: Sequence[Turn], spans: list[tuple[int, int, int]], *, ask: bool) -> list[int]:
         """Encode in pieces that end where an assistant turn begins and ends: a prompt then is exactly a prefix of a row."""

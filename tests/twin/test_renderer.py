@@ -288,3 +288,21 @@ SWITCHED, PLAIN = Rendering(fingerprint="a", switched=True), Rendering(fingerpri
 )
 def test_rows_of_before_were_other_where_their_fingerprint_is_or_where_none_was_kept_and_the_template_is_switched(kept, now, other):
     assert was_other(kept, now) is other
+
+
+@pytest.mark.parametrize(
+    ("generated", "said"),
+    [
+        ("hi 👨\u200d👩\u200d", "hi 👨\u200d👩"),
+        ("hi 🏴\U000e0067\U000e0062", "hi"),
+        ("hi \ufffd\ufffd", "hi"),
+        (
+            "hi 🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+            "hi 🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        ),
+        ("hi 👨\u200d👩\u200d👧 🇩🇪", "hi 👨\u200d👩\u200d👧 🇩🇪"),
+    ],
+)
+def test_half_an_emoji_at_the_length_limit_is_not_said(generated, said):
+    tokenizer = TOKENIZERS["chatml"]
+    assert Renderer(tokenizer).text(tokenizer.encode(generated, add_special_tokens=False)) == said
