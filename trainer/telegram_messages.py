@@ -64,12 +64,14 @@ def media_kind(raw: Any) -> str:
         # A rich message has its words in a tree of blocks, `message` is empty then.
         return "unsupported" if not raw.message and getattr(raw, "rich_message", None) else "text"
     shape = type(raw.media).__name__
-    return document_kind(raw.media.document) if shape == "MessageMediaDocument" else MEDIA_KINDS.get(shape, "unsupported")
+    return document_kind(raw.media) if shape == "MessageMediaDocument" else MEDIA_KINDS.get(shape, "unsupported")
 
 
-def document_kind(document: Any) -> str:
-    """A file's kind by its attributes. One that is gone (self-destructed) is a document."""
-    attributes = {type(a).__name__.removeprefix("DocumentAttribute"): a for a in getattr(document, "attributes", None) or ()}
+def document_kind(media: Any) -> str:
+    """A file's kind by its attributes. One that is gone (self-destructed) has none; Telegram says then what it was."""
+    attributes = {type(a).__name__.removeprefix("DocumentAttribute"): a for a in getattr(media.document, "attributes", None) or ()}
+    if not attributes:
+        return "voice" if media.voice else "video_note" if media.round else "video" if media.video else "document"
     if "Sticker" in attributes or "CustomEmoji" in attributes:
         return "sticker"
     if "Animated" in attributes:

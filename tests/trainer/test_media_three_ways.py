@@ -116,6 +116,20 @@ CASES = [
         {"file": NO_FILE, "media_type": "voice_message", "duration_seconds": 3},
     ),
     Case(
+        "voice",
+        "",
+        {"voice": {**FILE, "duration": 3}},
+        tl.MessageMediaDocument(voice=True, ttl_seconds=60),
+        {"file": "(File expired)", "media_type": "voice_message", "self_destruct_period_seconds": 60},
+    ),
+    Case(
+        "video_note",
+        "",
+        {"video_note": {**FILE, "length": 1, "duration": 1}},
+        tl.MessageMediaDocument(round=True, ttl_seconds=60),
+        {"file": "(File expired)", "media_type": "video_message", "self_destruct_period_seconds": 60},
+    ),
+    Case(
         "audio",
         "",
         {"audio": {**FILE, "duration": 3}},

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from twin.cli import border, stages
 from twin.cli.choosing import find_contact
@@ -47,7 +46,7 @@ def chat(
     with asyncio.Runner() as runner:
         generator, adapter = runner.run(_open(settings, base))
         try:
-            screen.say(Text(f"{settings.owner.name} ({adapter or 'base model'}) talks to {name}. An empty line ends it.", style="dim"))
+            screen.say(Words(f"{settings.owner.name} ({adapter or 'base model'}) talks to {name}. An empty line ends it.", style="dim"))
             turns = _talk(screen, runner, generator, settings, system_turn(settings.owner.name, name))
         finally:
             runner.run(generator.close())

@@ -15,7 +15,7 @@ from twin.cli.asking import Asker
 from twin.cli.dotenv import write_env
 from twin.cli.guard import guarded
 from twin.cli.services import who_is_bot
-from twin.cli.terminal import Data, Debug, Json, Screen
+from twin.cli.terminal import Data, Debug, Json, Screen, Words
 from twin.errors import InputError, SettingsError
 from twin.sealing import new_api_key, new_secret_key
 from twin.settings import Settings, load_settings
@@ -75,7 +75,7 @@ def init(
     settings, bot = _bot(ask, settings)
     screen.say(Text(f"✓ @{bot}", style="green"))
     settings = _owner_by_hand(ask, settings) if no_account else _account(ask, settings)
-    screen.say(Text(f"✓ {settings.owner.name}, account {settings.owner.id}", style="green"))
+    screen.say(Words(f"✓ {settings.owner.name}, account {settings.owner.id}", style="green"))
     write_env(env_file, changed(settings), heading="Written by `twin init`; .env.example explains each line. Keep it to yourself.")
     first = "import PATH" if no_account else "collect"
     screen.show(f"{env_file} is written. Next: `twin {first}`, then `twin contacts`, `twin nightly`, `twin run`.")
