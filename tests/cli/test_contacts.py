@@ -42,6 +42,14 @@ def test_consent_is_recorded_with_its_words(people: Path, wanted: str) -> None:
     assert [(event, words) for event, _, words in log] == [("given", "yes"), ("revoked", "please stop")]
 
 
+def test_one_contact_is_shown_alone(people: Path) -> None:
+    assert [row["name"] for row in twin("contacts", "ada cole", "--data", people, "--json").document["contacts"]] == ["Ada Cole"]
+    asked = twin("contacts", "ada", "--data", people)
+    assert asked.code == 1
+    assert "Ada Berg (@ada, 11), Ada Cole (@ada, 12)" in asked.err
+    assert twin("contacts", "ada", "--all", "--mode", "off", "--data", people).code == 2
+
+
 def test_consent_without_words_is_wrong_usage(people: Path) -> None:
     ran = twin("contacts", "11", "--consent", "given", "--data", people)
     assert ran.code == 2

@@ -27,7 +27,7 @@ CONSENT_STYLE = {"given": "green", "revoked": "red", "asked": "yellow"}
 @app.command()
 @guarded
 def contacts(
-    contact: Annotated[str | None, typer.Argument(help="Whom to set: id, @username or name.", show_default=False)] = None,
+    contact: Annotated[str | None, typer.Argument(help="Whom to show or set: id, @username or name.", show_default=False)] = None,
     consent: Annotated[
         Literal["given", "revoked", "asked"] | None,
         typer.Option("--consent", help="Record what the contact said to training on your chat."),
@@ -45,7 +45,7 @@ def contacts(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the private chats with counts, mode and consent, or set these.
+    """List the private chats with counts, mode and consent, or show and set those of one contact.
 
     Nothing trains on a chat whose contact has not agreed; revoking takes the chat out of the next dataset.
     """
@@ -54,8 +54,8 @@ def contacts(
     setting = consent is not None or mode is not None or exclude is not None
     if setting and not contact and not everybody:
         raise typer.BadParameter("Name a contact, or say --all.", param_hint="CONTACT")
-    if contact and (everybody or not setting):
-        raise typer.BadParameter("Name one contact together with --consent, --mode or --exclude, and without --all.", param_hint="CONTACT")
+    if contact and everybody:
+        raise typer.BadParameter("Name one contact, or say --all.", param_hint="CONTACT")
     if consent and not words.strip():
         raise typer.BadParameter(
             "Telegram's terms ask for explicit consent: keep the words it was given or asked with.", param_hint="--words"
@@ -87,7 +87,7 @@ def contacts(
     rows = transact(settings, _rows)
     default = transact(settings, partial(modes.default, settings=settings))
     ids = {dialog.dialog_id for dialog in chosen}
-    shown = [row for row in rows if not setting or row["dialog_id"] in ids]
+    shown = [row for row in rows if not (contact or setting) or row["dialog_id"] in ids]
     grid = table("", "contact", "id", "messages", "owner's", "consent", "mode", "", right=("messages", "owner's"))
     for row in shown:
         name = Text((row["name"] or NO_NAME) + (f" @{row['username']}" if row["username"] else ""), style="" if row["name"] else "dim")
