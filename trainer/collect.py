@@ -29,7 +29,6 @@ from trainer.session import disconnect, full_name, open_client
 from trainer.telethon_calls import RefusedError, RevokedError, call, library
 from twin import undecodable
 from twin.errors import SessionError, UndecodableError
-from twin.names import clean_name
 from twin.progress import Progress, silent
 from twin.settings import Settings
 from twin.store import dialogs, messages, ownership
@@ -210,7 +209,7 @@ class _Run:
             else:
                 private.append(dialog)
                 self.discovered += was is None
-                if was is None or (was.name, was.username) != (clean_name(full_name(person)), person.username):
+                if was is None or (was.name, was.username) != (full_name(person), person.username):
                     changed[person.id] = person
         if changed:
             async with self.store.begin() as connection:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.telethon_calls import SIGN_IN_MEND, NeedsPassword, RefusedError, RevokedError, call
 from twin import sealing
 from twin.errors import InputError, SessionError, SettingsError, TelegramError
+from twin.names import clean_name
 from twin.settings import Settings
 
 if TYPE_CHECKING:
@@ -248,5 +249,5 @@ def read_session(settings: Settings) -> StringSession:
 
 
 def full_name(account: Any) -> str:
-    """Of a Telethon User."""
-    return " ".join(part for part in (account.first_name, account.last_name) if part)
+    """Of a Telethon User; empty if nothing is seen of it."""
+    return clean_name(" ".join(part for part in (account.first_name, account.last_name) if part))

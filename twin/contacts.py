@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,6 +47,11 @@ def labels(known: Sequence[Dialog], *, limit: int = 64) -> Mapping[int, str]:
     handles = Counter(dialog.username for dialog in known)  # one that was given up may be another one's by now
     once = [dialog if handles[dialog.username] == 1 else dialog._replace(username=None) for dialog in known]
     return {dialog.dialog_id: _label(dialog, is_shared=names[folded(dialog.name)] > 1, limit=limit) for dialog in once}
+
+
+def apart(contacts: Iterable[tuple[int, str]]) -> Mapping[int, str]:
+    """The same of dialog ids and names alone, as a dataset has them."""
+    return labels([Dialog(dialog_id, name, None, None, 0, False, None, None, None) for dialog_id, name in contacts])
 
 
 async def label(connection: AsyncConnection, dialog_id: int) -> str:

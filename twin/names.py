@@ -2,6 +2,7 @@
 
 clean_name   what the store keeps and gives back: `twin.store.dialogs` calls it, in both directions, so every name that is shown or
              read by a model is clean, those of an older store too
+clean_text   a text of several lines for a terminal: no orders to it, everything else as it is
 named        for people: NO_NAME for a contact without one, and what tells two of one name apart
 in_prompt    for a model: numbers and addresses masked
 """
@@ -42,6 +43,13 @@ def clean_name(name: str) -> str:
     text = _LINE_ENDS.sub(" ", _ESCAPES.sub("", name))
     kept = " ".join("".join(_visible(cluster) for cluster in graphemes(text)).split()).rstrip(_JOINERS + " ")
     return cut(kept, LONGEST) if _is_seen(kept) else ""
+
+
+def clean_text(text: str) -> str:
+    """A text without control characters and escape sequences, marks of direction and line ends apart."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(char for char in _ESCAPES.sub("", text) if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs"))
 
 
 def named(name: str, *, username: str | None, dialog_id: int, is_shared: bool, limit: int = 64) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from cli_scene import keep_adapter, keep_contact, on_store, twin
 from export_files import ADA, BEN, account, chat, talk, written
 from factories import exchanges
+from rich.console import Console
+from rich.table import Table
 
+from twin.cli.terminal import Words
 from twin.store import dialogs, messages
 
 
@@ -180,3 +184,19 @@ def test_two_of_one_name_are_a_question_that_tells_them_apart(data: Path) -> Non
     assert ran.code == 1
     assert "Anna (@anna_b, 11), Anna (12)" in ran.err
     assert modes_of(data) == {11: None, 12: None}
+
+
+SCOTLAND = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
+
+@pytest.mark.parametrize("one", ["🇩🇪", SCOTLAND, "👨‍👩‍👧‍👦", "1️⃣", "👍🏽"])
+@pytest.mark.parametrize("width", range(2, 12))
+def test_a_narrow_column_tears_no_flag_and_passes_no_escapes_on(one: str, width: int) -> None:
+    grid = Table(box=None, pad_edge=False, padding=0)
+    grid.add_column(overflow="fold")
+    grid.add_row(Words(f"\x1b[31ma\x1b]0;title\a{one * 9}\nb {one}"))
+    console = Console(width=width, file=io.StringIO())
+    console.print(grid)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert "".join(lines).replace(" ", "") == f"a{one * 9}b{one}"
+    assert all(set(line.replace(one, "")) <= {"a", "b", " "} for line in lines)

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from twin import tempo
-from twin.cli.terminal import duration, table
+from twin.cli.terminal import Words, duration, table
+from twin.contacts import apart
 from twin.history import History
 from twin.settings import Settings
 from twin.tempo import PARTS_OF_DAY, Habit
@@ -47,7 +48,9 @@ def learn(settings: Settings, contacts: tuple[ContactCount, ...], zone: tzinfo) 
 def habits_table(habits: Habits) -> Table:
     figures = ("replies", "after", *PARTS_OF_DAY, "next bubble", "typing")
     grid = table("How you answer (medians)", "contact", *figures, right=figures)
-    for name, habit in [(Text("everybody", style="bold"), habits.total), *((Text(name or str(i)), h) for i, name, h in habits.contacts)]:
+    names = apart((dialog_id, name) for dialog_id, name, _ in habits.contacts)
+    rows = [(Words(names[dialog_id]), habit) for dialog_id, _, habit in habits.contacts]
+    for name, habit in [(Text("everybody", style="bold"), habits.total), *rows]:
         speed = f"{habit.characters_a_second:g} /s" if habit.characters_a_second else "–"
         parts = (_time(habit.by_part_of_day[part]) for part in PARTS_OF_DAY)
         grid.add_row(name, f"{habit.replies:,}", _time(habit.median_seconds), *parts, _time(habit.gap_seconds), speed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.containers import Lines
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.segment import Segment
@@ -22,6 +25,8 @@ from twin.cli import border
 from twin.cli.options import Data as Data  # commands take all that they need from here
 from twin.cli.options import Debug as Debug
 from twin.cli.options import Json as Json
+from twin.names import clean_text
+from twin.utf16 import graphemes
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -43,7 +48,7 @@ class BorderConsole(Console):
 
 
 class Screen:
-    """One command's voice."""
+    """One command's voice. Pass what others wrote (names, messages) as `Words`."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -118,6 +123,31 @@ class Screen:
             self.say(Text("  " + " · ".join(part for part in (title, f"{share:.0%}" if total else "", note, left, after()) if part)))
 
         return update
+
+
+class Words(Text):
+    """What somebody else wrote, a name or a message: no escape sequence reaches the terminal, and where a word is wider than its
+    column, it is folded between graphemes (Rich's own folding tears flags)."""
+
+    def __init__(self, text: str, style: str = "") -> None:
+        super().__init__(clean_text(text), style=style)
+
+    def wrap(self, console: Console, width: int, **options: Any) -> Lines:
+        return Text(fold(self.plain, width), style=self.style).wrap(console, width, **options)
+
+
+def fold(text: str, width: int) -> str:
+    """The text with each word that is wider than `width` columns on lines of its own."""
+
+    def parted(word: re.Match[str]) -> str:
+        lines = [""]
+        for cluster in graphemes(word.group()):
+            if lines[-1] and cell_len(lines[-1] + cluster) > width:
+                lines.append("")
+            lines[-1] += cluster
+        return "\n".join(lines)
+
+    return re.sub(r"\S+", lambda word: parted(word) if cell_len(word.group()) > width else word.group(), text)
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:

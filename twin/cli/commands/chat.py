@@ -14,7 +14,7 @@ from twin.cli.choosing import find_contact
 from twin.cli.folder import open_folder, transact
 from twin.cli.following import Follower
 from twin.cli.guard import guarded
-from twin.cli.terminal import Data, Debug, Json, Screen
+from twin.cli.terminal import Data, Debug, Json, Screen, Words
 from twin.generator import Generator, Sampling
 from twin.names import SOMEBODY
 from twin.said import cleaned
@@ -65,14 +65,14 @@ def _talk(screen: Screen, runner: asyncio.Runner, generator: Generator, settings
         said = cleaned(generated.text)
         turns.append(Turn("assistant", said))
         for bubble in split_bubbles(said) or ["…"]:
-            screen.show(Text(bubble, style="cyan"))
+            screen.show(Words(bubble, style="cyan"))
     return turns
 
 
 def _read(screen: Screen) -> str:
     """One line without its end; empty at the end of the input."""
     if sys.stdin.isatty():
-        screen.err.print(Text("> ", style="bold"), end="")
+        screen.err.print(Words("> ", style="bold"), end="")
     return border.read_line()
 
 

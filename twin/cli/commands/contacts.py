@@ -12,7 +12,7 @@ from twin import modes, replies
 from twin.cli.choosing import find_contact
 from twin.cli.folder import open_folder, transact, utc_now
 from twin.cli.guard import guarded
-from twin.cli.terminal import Data, Debug, Json, Screen, Yes, table
+from twin.cli.terminal import Data, Debug, Json, Screen, Words, Yes, table
 from twin.contacts import told_apart
 from twin.errors import InputError
 from twin.names import NO_NAME
@@ -90,7 +90,8 @@ def contacts(
     shown = [row for row in rows if not (contact or setting) or row["dialog_id"] in ids]
     grid = table("", "contact", "id", "messages", "owner's", "consent", "mode", "", right=("messages", "owner's"))
     for row in shown:
-        name = Text((row["name"] or NO_NAME) + (f" @{row['username']}" if row["username"] else ""), style="" if row["name"] else "dim")
+        who = (row["name"] or NO_NAME) + (f" @{row['username']}" if row["username"] else "")
+        name: Text = Words(who, style="" if row["name"] else "dim")
         if row["dialog_id"] in forgotten:
             name = Text("(forgotten)", style="dim")
         agreed = Text(row["consent"] or "not asked", style=CONSENT_STYLE.get(row["consent"], "dim"))

@@ -12,7 +12,8 @@ from rich.text import Text
 from twin.cli import habits, stages
 from twin.cli.folder import open_folder
 from twin.cli.guard import guarded
-from twin.cli.terminal import Data, Debug, Json, Screen, table
+from twin.cli.terminal import Data, Debug, Json, Screen, Words, table
+from twin.contacts import apart
 
 if TYPE_CHECKING:
     from trainer.dataset import DatasetReport
@@ -53,9 +54,10 @@ def dataset(
 
 def contacts_table(report: DatasetReport) -> Table:
     grid = table("Private chats", "contact", "messages", "owner's", "targets", "", right=("messages", "owner's", "targets"))
+    names = apart((row.dialog_id, row.name) for row in report.contacts)
     for row in sorted(report.contacts, key=lambda row: (-row.targets, -row.messages, row.dialog_id)):
         out = Text(f"left out ({row.left_out})", style="yellow") if row.left_out else ""
-        grid.add_row(Text(row.name or str(row.dialog_id)), f"{row.messages:,}", f"{row.owner_messages:,}", f"{row.targets:,}", out)
+        grid.add_row(Words(names[row.dialog_id]), f"{row.messages:,}", f"{row.owner_messages:,}", f"{row.targets:,}", out)
     return grid
 
 
@@ -94,5 +96,5 @@ def _show_examples(screen: Screen, report: DatasetReport, wanted: int) -> None:
         grid = table(f"Example of chat {example.dialog_id}", "", "")
         for i, turn in enumerate(example.turns):
             learned = i in example.targets
-            grid.add_row(Text(turn.role + (" ◀ learned" if learned else ""), style="green" if learned else "dim"), Text(turn.content))
+            grid.add_row(Text(turn.role + (" ◀ learned" if learned else ""), style="green" if learned else "dim"), Words(turn.content))
         screen.show("", grid, sep="\n")

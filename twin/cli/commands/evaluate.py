@@ -13,7 +13,7 @@ from trainer.style import MEASURES
 from twin.cli import stages
 from twin.cli.folder import current_dataset, open_folder, transact
 from twin.cli.guard import guarded
-from twin.cli.terminal import Data, Debug, Json, Screen, table
+from twin.cli.terminal import Data, Debug, Json, Screen, Words, table
 from twin.errors import InputError
 from twin.settings import Settings
 from twin.store import adapters
@@ -105,5 +105,5 @@ def answers_table(found: dict[str, Any], states: dict[str, str]) -> Table:
     grid = table("Answers", "contact", "owner", *("base model" if name == "base" else name for name in found if name != "owner"))
     columns = [figures["answers"] for figures in found.values() if "answers" in figures]
     for row in zip(*columns, strict=True):
-        grid.add_row(Text(row[0]["message"]), Text(row[0]["owner"]), *(Text(cell["answer"]) for cell in row))
+        grid.add_row(Words(row[0]["message"]), Words(row[0]["owner"]), *(Words(cell["answer"]) for cell in row))
     return grid
