@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": "Check every part and say how to mend what is red.",
     "import": "Read a Telegram Desktop export into the store.",
     "collect": "Read what is new in the owner's private chats into the store.",
-    "contacts": "List the private chats with counts, mode and consent, or set these.",
+    "contacts": "List the private chats with counts, mode and consent, or show and set those of one contact.",
     "model": "Say what the twin makes of a base model, without loading it.",
     "dataset": "Build the dataset from the chats with consent, and show it.",
     "train": "Train a candidate adapter on the newest dataset.",
