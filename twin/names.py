@@ -29,6 +29,9 @@ _ESCAPES = re.compile(
 _LINE_ENDS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
 _FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,6}\U000e007f")  # Scotland's: a black flag, tags, their end
 _JOINERS = "\u200c\u200d"
+_SHAPES = frozenset(map(chr, (*range(0xFE00, 0xFE10), 0x034F)))  # variation selectors, which make a picture of a sign
+# Letters that no joiner and no selector changes: between them these are only a way to look like another name.
+_PLAIN_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "HIRAGANA", "KATAKANA", "HANGUL")
 _BLANKS = "\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters by their category, and yet nothing is seen of them
 
 
@@ -73,6 +76,8 @@ def _visible(cluster: str) -> str:
     if _FLAG.fullmatch(cluster):
         return cluster
     kept = [char for char in cluster if char in _JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    if kept and unicodedata.name(kept[0], "").startswith((*_PLAIN_SCRIPTS, "SPACE")):
+        kept = [char for char in kept if char not in _JOINERS and char not in _SHAPES]
     # A joiner joins what is before it to what is behind: alone, or before a space, it is nothing.
     return "".join(kept) if any(char not in _JOINERS for char in kept) else ""
 

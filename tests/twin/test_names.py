@@ -28,6 +28,8 @@ FAMILY, KEYCAP, GERMANY, RAINBOW = "👨‍👩‍👧‍👦", "1️⃣", "🇩
         ("Ada\ud800", "Ada"),
         ("x\U000e0041\U000e0042y", "xy"),
         ("\u200dAda\u200d", "Ada"),
+        ("A\u200dd\u200ca\ufe0f \u034fБ\u200dен\u034f", "Ada Бен"),
+        ("क्\u200dष", "क्\u200dष"),
         (f"Ada {SCOTLAND}{FAMILY}{KEYCAP}{GERMANY}{RAINBOW}", f"Ada {SCOTLAND}{FAMILY}{KEYCAP}{GERMANY}{RAINBOW}"),
         ("می‌خواهم", "می‌خواهم"),
         ("עדה", "עדה"),

@@ -43,6 +43,15 @@ def test_media_are_named_and_quotes_shortened():
     assert to_turns(messages)[1].content == f"> {('x ' * 40)}\\n[voice]\n[photo] look"
 
 
+def test_a_quote_is_shortened_between_characters():
+    flag = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+    for one in ("🇩🇪", flag, "👨\u200d👩\u200d👧", "1\ufe0f\u20e3"):
+        messages = chat(me("a" + one * 60), them("yes", reply_to_id=1))
+        quote = to_turns(messages)[1].content.split("\\n")[0]
+        assert quote.removeprefix("> a").replace(one, "") == ""
+        assert len(quote) <= 82
+
+
 def test_what_has_no_words_is_quoted_by_its_kind():
     messages = chat(me("", kind="sticker"), them("nice", reply_to_id=1))
     assert to_turns(messages)[1].content == "> [sticker]\\nnice"
