@@ -163,7 +163,8 @@ def _sent_at(raw: dict[str, Any]) -> tuple[datetime, bool]:
             pass
         raise Unreadable("date_unixtime", "a time in seconds")
     try:
-        return datetime.fromisoformat(raw["date"]).astimezone(UTC), True
+        at = datetime.fromisoformat(raw["date"])
+        return at.astimezone(UTC), at.tzinfo is None
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         raise Unreadable("date", "a time, such as 2024-01-31T12:00:00") from None
 

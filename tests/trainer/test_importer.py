@@ -379,6 +379,10 @@ async def test_a_time_with_its_zone_is_taken_as_it_is(store, tmp_path):
     rows = [message(1, date_unixtime=str(int(at))), message(2, OWNER, date_unixtime=str(int(at) - 60))]
     _, found = await imported(store, tmp_path, chat(ADA, rows))
     assert [r.sent_at.strftime("%H:%M") for r in found] == ["00:50", "00:49"]
+    zoned = [local(1, "2019-10-27T02:50:00+02:00", BEN), local(2, "2019-10-27T02:49:00+02:00", OWNER)]
+    report, found = await imported(store, tmp_path, chat(BEN, zoned))
+    assert [r.sent_at.strftime("%H:%M") for r in found if r.dialog_id == BEN] == ["00:50", "00:49"]
+    assert report.notes == ()
 
 
 # --- whose export it is -----------------------------------------------------------------------------------------------
