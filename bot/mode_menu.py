@@ -41,7 +41,7 @@ def contacts(known: Sequence[Dialog], default: Mode, page: int) -> tuple[Text, I
         return Text("Nobody has written yet."), InlineKeyboardMarkup(inline_keyboard=[everyone_else])
     pages = (len(known) + PAGE - 1) // PAGE
     page = min(max(page, 0), pages - 1)
-    names = labels(known, limit=40)
+    names = labels(known, limit=48)
     rows = [
         [_button(_named(names[d.dialog_id], d.mode or default), action="show", dialog_id=d.dialog_id, page=page)]
         for d in known[page * PAGE : (page + 1) * PAGE]
