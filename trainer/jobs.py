@@ -18,6 +18,7 @@ from typing import Any
 
 from trainer.gpu_lock import one_card
 from twin.errors import TwinError
+from twin.foreseen import foreseen
 from twin.generator import Sampling
 from twin.progress import Progress
 from twin.settings import Training, load_settings
@@ -108,6 +109,12 @@ def perform(job: str, order: Order, tell: Tell, *, every: float = TELL_SECONDS) 
             result = JOBS[job](order, progress, tell)
     except TwinError as exc:
         tell("error", type=type(exc).__name__, what=exc.what, mend=exc.mend)
+        return False
+    except Exception as exc:  # the last border of this process
+        known = foreseen(exc, Path(order.get("data") or order.get("out") or "."))
+        if known is None:
+            raise
+        tell("error", type=type(known).__name__, what=known.what, mend=known.mend)
         return False
     tell("done", result=result)
     return True

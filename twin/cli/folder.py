@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,13 +16,17 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, TypeVar
 
+import structlog
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from twin.cli.logs import log_to
-from twin.errors import FloodError, TwinError
+from twin.errors import FloodError, StoreError, TwinError
+from twin.foreseen import foreseen
 from twin.settings import Settings, load_settings
 from twin.store import facts, open_store, runs
 
+log = structlog.get_logger()
 Result = TypeVar("Result")
 
 BEAT_SECONDS = 15.0
@@ -42,7 +47,7 @@ def open_folder(data: Path | None, *, log_to_stderr: bool = False) -> Settings:
 
 
 def transact(settings: Settings, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    """Do `work` in one transaction on the store."""
+    """Do `work` in one transaction on the store. Raises StoreError if another program keeps it locked, or it cannot be used."""
 
     async def run() -> Result:
         store = open_store(settings.store_path)
@@ -52,7 +57,10 @@ def transact(settings: Settings, work: Callable[[AsyncConnection], Awaitable[Res
         finally:
             await store.dispose()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except (DatabaseError, sqlite3.Error, OSError) as exc:
+        raise foreseen(exc, settings.data) or exc from exc
 
 
 def utc_now() -> datetime:
@@ -124,9 +132,12 @@ class Training:
                     told = (name, done, total, note)
                     if ended or told != written or time.monotonic() - written_at >= BEAT_SECONDS:
                         row = {"stage": name, "done": done, "total": total, "note": note, "stages": self.stages() if name else []}
-                        async with store.begin() as connection:
-                            await runs.beat(connection, self.run_id, name, utc_now(), row)
-                        written, written_at = told, time.monotonic()
+                        try:
+                            async with store.begin() as connection:
+                                await runs.beat(connection, self.run_id, name, utc_now(), row)
+                            written, written_at = told, time.monotonic()
+                        except (StoreError, DatabaseError) as exc:  # busy: the training itself goes on
+                            log.warning("run.beat_not_kept", error=type(exc).__name__)
                     if ended:
                         return
                     async with store.connect() as connection:

@@ -1,6 +1,7 @@
 """The last border: whatever a command raises becomes a sentence and an exit code, never a traceback.
 
-done 0 · TwinError 1 · anything unexpected 1, with its frames in the log · wrong usage 2 (Typer's) · Ctrl-C 130
+done 0 · TwinError, and what twin.foreseen knows, 1 · anything unexpected 1, with its frames in the log · wrong usage 2 (Typer's) ·
+Ctrl-C 130
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.text import Text
 from twin.cli.logs import frames, log_to, place
 from twin.cli.terminal import Screen
 from twin.errors import TwinError
+from twin.foreseen import foreseen
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,10 +52,23 @@ def guarded(command: Command) -> Command:
         except Exception as exc:  # noqa: BLE001 - the last border: a person gets a sentence, the log gets the frames
             if options.get("debug"):
                 traceback.print_exc()
+            if known := foreseen(exc, _data(options.get("data"))):
+                _tell(screen, known.what, known.mend)
+                raise typer.Exit(1) from None
             _tell(screen, f"Unexpected: {type(exc).__name__} at {place(exc)}.", _keep(exc, data))
             raise typer.Exit(1) from None
 
     return call  # type: ignore[return-value]
+
+
+def _data(given: Path | None) -> Path:
+    """The data folder in use, as far as settings can be read."""
+    from twin.settings import load_settings
+
+    try:
+        return given or load_settings().data
+    except (TwinError, OSError):
+        return Path("data")
 
 
 def _keep(error: Exception, data: Path) -> str:
@@ -62,9 +77,9 @@ def _keep(error: Exception, data: Path) -> str:
 
     try:
         path = log_to(data)
+        structlog.get_logger().error("command.crashed", error=type(error).__name__, traceback=frames(error))
     except OSError:
         return "--debug shows where it came from."
-    structlog.get_logger().error("command.crashed", error=type(error).__name__, traceback=frames(error))
     return f"{path} has the traceback (without anybody's words); --debug shows it here."
 
 

@@ -93,6 +93,12 @@ class _Lines:
         self.path = path
 
     def write(self, line: str) -> None:
+        try:
+            self._append(line)
+        except OSError:  # a full disk ends nothing that can go on without a log
+            pass
+
+    def _append(self, line: str) -> None:
         file = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         try:
             left = line.encode("utf-8", "replace")

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from twin.errors import StoreError
+from twin.foreseen import of_store
 from twin.store.driver import Group, InlineConnection, inline_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -144,12 +145,12 @@ def _is_at_head(path: Path) -> bool:
     """Nearly always, and then Alembic need not be imported (0.3 s) nor asked (20 ms)."""
     if not path.exists():
         return False
-    with closing(sqlite3.connect(path, timeout=0)) as connection:
-        try:
+    try:
+        with closing(sqlite3.connect(path, timeout=0)) as connection:
             connection.execute("PRAGMA optimize")
             return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
-        except sqlite3.DatabaseError:
-            return False  # not migrated yet, locked, or no database: `migrate` tells them apart, and waits
+    except sqlite3.DatabaseError:
+        return False  # not migrated yet, locked, or no database: `migrate` tells them apart, and waits
 
 
 def migrate(path: Path, revision: str = HEAD) -> None:
@@ -174,9 +175,8 @@ def migrate(path: Path, revision: str = HEAD) -> None:
             f"{path} was written by a newer version of this program.", mend="Update the program, or name another data folder."
         ) from exc
     except DatabaseError as exc:
-        if "locked" in str(exc):
-            raise StoreError(f"{path} is locked by another program.", mend="Stop the other `twin`, then try again.") from exc
-        raise StoreError(f"{path} is not a usable database.", mend="Restore it from a backup, or name another data folder.") from exc
+        unusable = StoreError(f"{path} is not a usable database.", mend="Restore it from a backup, or name another data folder.")
+        raise of_store(exc, path) or unusable from exc
     finally:
         engine.dispose()
 
@@ -184,7 +184,8 @@ def migrate(path: Path, revision: str = HEAD) -> None:
 def _configure(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     # FULL, not NORMAL: an acknowledged update or a send that was written down must survive power loss.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+    # The timeout comes first: asking for WAL waits for a lock as well.
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

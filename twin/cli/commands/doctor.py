@@ -11,7 +11,7 @@ from twin.cli.checks import Check, all_checks
 from twin.cli.folder import open_folder
 from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, table
-from twin.errors import TwinError
+from twin.foreseen import foreseen
 
 app = typer.Typer(add_completion=False)
 
@@ -34,8 +34,11 @@ def doctor(data: Data = None, as_json: Json = False, debug: Debug = False) -> No
             progress(done, len(checks), check.__name__.replace("_", " "))
             try:
                 found.append(check(settings))
-            except TwinError as exc:  # such as a store that is locked
-                found.append(Check(check.__name__.replace("_", " "), "red", exc.what, exc.mend))
+            except Exception as exc:  # such as a store that is locked
+                known = foreseen(exc, settings.data)
+                if known is None:
+                    raise
+                found.append(Check(check.__name__.replace("_", " "), "red", known.what, known.mend))
     grid = table("", "", "", "", "")
     for result in found:
         style = {"grey": "dim"}.get(result.colour, result.colour)
