@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from tzlocal import reload_localzone
 
+from twin.cron import named_days as named_days
+from twin.cron import times_of
 from twin.errors import SettingsError
 
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LOOK_SECONDS = 60  # timers stand still while a laptop sleeps: the next look after waking finds the night
 LONGEST_GAP = timedelta(hours=3)  # by which a wall clock jumps
 
@@ -30,12 +30,9 @@ class WallClock:
 
     def __init__(self, cron: str, zone: tzinfo) -> None:
         try:
-            self._trigger = CronTrigger.from_crontab(named_days(cron), timezone=UTC)  # UTC stands for the wall clock here
-            never = self._trigger.get_next_fire_time(None, datetime.now(UTC)) is None
+            self._times = times_of(cron)
         except ValueError as exc:
-            raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY is no cron line: {cron!r}.", mend='Write for example "0 4 * * *".') from exc
-        if never:
-            raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY never comes: {cron!r}.", mend='Write for example "0 4 * * *".')
+            raise SettingsError(f"TWIN_SCHEDULE__NIGHTLY {exc}.", mend='Write for example "0 4 * * *".') from exc
         self._zone = zone
 
     def last(self, now: datetime, within: timedelta) -> datetime | None:
@@ -59,7 +56,7 @@ class WallClock:
 
     def _from(self, start: datetime) -> Iterator[datetime]:
         wall = start.astimezone(self._zone).replace(tzinfo=UTC)
-        while (fire := self._trigger.get_next_fire_time(None, wall)) is not None:
+        while (fire := self._times.get_next_fire_time(None, wall)) is not None:
             yield fire.replace(tzinfo=self._zone, fold=0).astimezone(UTC)
             wall = fire + timedelta(minutes=1)
 
@@ -96,31 +93,3 @@ def start(look: Callable[[], Awaitable[None]], clock: Callable[[], WallClock], n
     set_alarm()
     scheduler.start()
     return scheduler
-
-
-def named_days(cron: str) -> str:
-    """The line with its days of the week by name: APScheduler counts them from Monday, crontab(5) from Sunday, and its steps with
-    them. Raises ValueError."""
-    fields = cron.split()
-    if len(fields) == 5:
-        days = sorted({day % 7 for item in fields[4].split(",") for day in _days(item)})
-        fields[4] = "*" if len(days) == 7 else ",".join(DAYS[day] for day in days)
-    return " ".join(fields)
-
-
-def _days(item: str) -> range:
-    """What one item of the list means: "*", "*/2", "1-5", "1-5/2", "fri", "fri-sun", "7". 0 and 7 are Sunday."""
-    span, slash, step = item.partition("/")
-    begin, dash, end = span.partition("-")
-    first, last = (0, 6) if span == "*" else (_day(begin), _day(end) if dash else 6 if slash else _day(begin))
-    if dash and end.lower() == "sun":
-        last = 7
-    if last < first or (slash and not (step.isdecimal() and int(step))):
-        raise ValueError(f"no days of the week: {item}")
-    return range(first, last + 1, int(step or 1))
-
-
-def _day(given: str) -> int:
-    if given.isdecimal() and int(given) <= 7:
-        return int(given)
-    return DAYS.index(given.lower())

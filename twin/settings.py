@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 
+from twin.cron import times_of
 from twin.errors import SettingsError
 
 NEVER = AfterValidator(lambda value: None if value == "never" else value)  # an empty value in .env means the default
@@ -25,6 +27,17 @@ def _visible_ascii(value: SecretStr | None) -> SecretStr | None:
 
 
 VISIBLE_ASCII = AfterValidator(_visible_ascii)
+
+
+def _cron(line: str) -> str:
+    try:
+        times_of(line)
+    except ValueError as exc:
+        raise ValueError(f'{exc} (write for example "0 4 * * *")') from exc
+    return line
+
+
+CRON = AfterValidator(_cron)
 
 
 class Group(BaseModel):
@@ -202,7 +215,7 @@ class Engine(Group):
 
 
 class Schedule(Group):
-    nightly: Annotated[str, Field(description="When `twin run` retrains: a cron line, local time.")] = "0 4 * * *"
+    nightly: Annotated[str, Field(description="When `twin run` retrains: a cron line, local time."), CRON] = "0 4 * * *"
     kind: Annotated[
         Literal["incremental", "full"], Field(description="incremental: go on from the active adapter. full: from the base model.")
     ] = "incremental"
@@ -267,12 +280,17 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     try:
         return Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as exc:
-        lines = [f"TWIN_{'__'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in exc.errors()]
+        lines = [f"TWIN_{'__'.join(str(part) for part in error['loc']).upper()}{_words(error)}" for error in exc.errors()]
         raise SettingsError(
             "Settings are wrong. " + "; ".join(lines) + ".", mend="Mend them in .env; .env.example explains each."
         ) from None
     except UnreadableSettings as exc:
         raise SettingsError(f"Settings cannot be read: {exc}.", mend="Mend them in .env; .env.example explains each.") from None
+
+
+def _words(error: ErrorDetails) -> str:
+    """What pydantic says of a value; a check of our own says it in the sentence's own words."""
+    return f" {error['ctx']['error']}" if error["type"] == "value_error" else f": {error['msg']}"
 
 
 def _check_encoding(env_file: Path) -> None:

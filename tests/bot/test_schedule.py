@@ -145,3 +145,20 @@ def test_days_of_the_week_are_those_of_crontab(field: str, days: str) -> None:
 def test_days_that_are_none_are_refused(field: str) -> None:
     with pytest.raises(SettingsError, match="no cron line"):
         WallClock(f"0 4 * * {field}", UTC)
+
+
+@pytest.mark.parametrize(
+    ("days", "wanted"),
+    [
+        ("13 * 5", {6, 13, 20, 27}),  # 2026-11-13 is a Friday; so are 6, 20 and 27
+        ("10 * 5", {6, 10, 13, 20, 27}),
+        ("10 * *", {10}),
+        ("*/10 * 2", {3, 10, 17, 24} & {1, 11, 21, 31}),  # a field that begins with a star names nothing: both must hold
+    ],
+)
+def test_a_day_of_the_month_or_a_day_of_the_week_will_do(days: str, wanted: set[int]) -> None:
+    clock, now = WallClock(f"0 4 {days}", UTC), datetime(2026, 11, 1, tzinfo=UTC)
+    found = set()
+    while (now := clock.next(now)) < datetime(2026, 12, 1, tzinfo=UTC):
+        found.add(now.day)
+    assert found == wanted

@@ -38,3 +38,11 @@ def test_an_env_file_in_another_encoding_is_named_without_its_words(encoding: st
 def test_an_env_file_with_a_byte_order_mark_is_read(data: Path) -> None:
     Path(".env").write_bytes(LINES.encode("utf-8-sig"))
     assert twin("contacts", "--data", data).code == 0
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "contacts", "nightly"])
+@pytest.mark.parametrize("line", ["at four", "0 4 31 2 *"])
+def test_a_cron_line_that_is_none_is_said_at_every_start(command: str, line: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_SCHEDULE__NIGHTLY", line)
+    ran = twin(command, "--data", data)
+    assert (ran.code, "TWIN_SCHEDULE__NIGHTLY" in ran.err, repr(line) in ran.err, "Unexpected" in ran.err) == (1, True, True, False)

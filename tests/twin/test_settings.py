@@ -147,3 +147,31 @@ def test_an_empty_value_means_not_set(monkeypatch):
     monkeypatch.setenv("TWIN_TELEGRAM__SERVER", "")
     settings = load_settings(None)
     assert (settings.owner.id, settings.telegram.server) == (None, None)
+
+
+BAD_LINES = (
+    "at four",
+    "0 4 * *",
+    "0 4 * * * *",
+    "60 4 * * *",
+    "0 24 * * *",
+    "0 4 30 2 *",
+    "0 4 31 2,4,6 *",
+    "0 4 * * 8",
+    "0 4 * * 6-2",
+    "@daily",
+)
+
+
+@pytest.mark.parametrize("line", [*BAD_LINES, "@daily", "0 4 * * */0", "*/0 4 * * *", "0 4 32 * *", "\x1b[31m"])
+def test_a_line_that_the_scheduler_would_refuse_is_refused(monkeypatch, line):
+    monkeypatch.setenv("TWIN_SCHEDULE__NIGHTLY", line)
+    with pytest.raises(SettingsError, match=r"TWIN_SCHEDULE__NIGHTLY (is no cron line|never comes): '.*\(write for example") as caught:
+        load_settings(None)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["0 4 * * 0-6", "0 4 * * 7", "30 2 */2 * *", "0 4 * * */2", "0 4 31 2 1", "0 4 * jan-mar fri"])
+def test_a_line_of_crontab_is_taken(monkeypatch, line):
+    monkeypatch.setenv("TWIN_SCHEDULE__NIGHTLY", line)
+    assert load_settings(None).schedule.nightly == line
