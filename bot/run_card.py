@@ -65,11 +65,11 @@ class Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """None if the night came to no comparison, or its folder is gone."""
+    """None if the night came to no comparison, or its folder is gone or damaged."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
     return Result(manifest, answers, folder / "card.png")
 

@@ -38,7 +38,7 @@ def check_adapter(adapter: ActiveAdapter, base: Path) -> dict[str, Any]:
 def read_json(adapter: ActiveAdapter, name: str) -> dict[str, Any]:
     try:
         found = json.loads((adapter.path / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelError(f"Adapter {adapter.name} is not whole: {name} cannot be read in its folder.", mend="Train it again.") from exc
     if not isinstance(found, dict):
         raise ModelError(f"Adapter {adapter.name} is not whole: {name} is no JSON object.", mend="Train it again.")

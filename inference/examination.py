@@ -70,7 +70,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelError(f"{path} cannot be read ({type(exc).__name__}).", mend="Fetch the model again.") from exc
     return found if isinstance(found, dict) else {}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from twin.base_folder import AGAIN
 from twin.errors import ModelError
 from twin.lean_imports import lean_imports
+from twin.reading import read_object
 from twin.renderer import Renderer
 from twin.turns import Turn
 
@@ -75,6 +76,6 @@ def _longest(longest: int, fits: Callable[[int], bool]) -> int:
 def stop_token_ids(base: Path, renderer: Renderer) -> list[int]:
     """Tokens that end a turn: those that training supervises, the tokenizer's end token, and those the model's makers name."""
     path = base / "generation_config.json"
-    named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
+    named = read_object(path, mend=AGAIN, error=ModelError).get("eos_token_id") if path.exists() else None
     ids = [*renderer.ends, getattr(renderer.tokenizer, "eos_token_id", None), *(named if isinstance(named, list) else [named])]
     return sorted({int(i) for i in ids if i is not None})

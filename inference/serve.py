@@ -16,8 +16,10 @@ from pathlib import Path
 
 import httpx
 
+from twin.base_folder import AGAIN
 from twin.errors import EngineError, ModelError, SettingsError
 from twin.progress import Progress, silent
+from twin.reading import read_object
 from twin.sealing import NEW_KEY_MEND
 from twin.settings import Settings
 
@@ -201,7 +203,7 @@ def _lora_modules(base: Path) -> tuple[str, ...]:
 def _model_len(settings: Settings, base: Path) -> int:
     """Prompt and reply, rounded up; at most what the model was made for."""
     needed = settings.engine.max_prompt_tokens + settings.engine.max_new_tokens
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = read_object(base / "config.json", mend=AGAIN, error=ModelError)
     known = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
     if known and needed > known:
         raise ModelError(

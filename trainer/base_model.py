@@ -13,9 +13,11 @@ import os
 import shutil
 from pathlib import Path
 
+from twin.base_folder import AGAIN
 from twin.base_folder import tokenizer_hash as tokenizer_hash
 from twin.errors import ModelError
 from twin.progress import Progress, silent
+from twin.reading import read_object
 
 SAMPLE = "smollm2-135m"
 
@@ -110,7 +112,7 @@ def _download(name: str, revision: str | None, target: Path, patterns: tuple[str
 
 def _require_template(folder: Path) -> None:
     config = folder / "tokenizer_config.json"
-    inline = config.exists() and "chat_template" in json.loads(config.read_text())
+    inline = config.exists() and "chat_template" in read_object(config, mend=AGAIN, error=ModelError)
     if not inline and not (folder / "chat_template.jinja").exists():
         raise ModelError(f"{folder} has no chat template.", mend="Choose an instruction-tuned model (TWIN_MODEL__BASE).")
 

@@ -31,7 +31,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises InputError if the folder is not a sealed dataset."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise InputError(f"{folder} is not a complete dataset (no readable manifest.json).", mend="Build it with `twin dataset`.") from exc
     if not isinstance(manifest, dict) or not {"files", "rules", "tokenizer", "dialog_ids", "train_until"} <= manifest.keys():
         raise InputError(f"{folder} is not a dataset (its manifest.json is of something else).", mend="Build one with `twin dataset`.")

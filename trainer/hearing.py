@@ -20,10 +20,11 @@ from typing import Any
 from trainer.instructions import Talk
 from trainer.scoring import CONTEXTS, Item, answers, groups, own_nats, sampled, score_group
 from twin.base_folder import base_name, tokenizer_hash
-from twin.errors import ModelError
+from twin.errors import InputError, ModelError
 from twin.generator import Sampling
 from twin.lean_imports import lean_imports
 from twin.progress import Progress
+from twin.reading import read_object
 from twin.renderer import Renderer
 from twin.sealing import write_private
 
@@ -149,10 +150,10 @@ def _key(about: Any) -> str:
 
 
 def _recall(path: Path) -> dict[str, Any] | None:
-    """What was kept; None if there is nothing. The file was written in one step, so what can be read is whole."""
+    """What was kept; None if there is nothing, or it is damaged: then it is made again."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+        return read_object(path, mend="")
+    except InputError:
         return None
 
 
@@ -200,7 +201,7 @@ def check_adapter(adapter: Path, base: Path) -> None:
     """Raises ModelError if the folder is no sealed adapter of this base."""
     try:
         trained_on = json.loads((adapter / "manifest.json").read_text(encoding="utf-8"))["base"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as exc:
         raise ModelError(f"{adapter.name} is not a complete adapter.", mend="`twin adapters` lists those that are.") from exc
     if trained_on != {"name": base_name(base), "tokenizer": tokenizer_hash(base)}:
         raise ModelError(

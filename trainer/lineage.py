@@ -57,7 +57,7 @@ def read_parent(folder: Path, base: Path, training: Training) -> Parent:
         parent = Parent(folder.name, folder, tuple(manifest["dialog_ids"]), dict(manifest["learned_until"]), manifest.get("rendering"))
         trained_on, shape = manifest["base"], (config["r"], config["lora_alpha"])
         changed = manifest["files"][WEIGHTS] != hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as exc:
         raise ModelError(f"Adapter {folder.name} is not complete, or too old to go on from.", mend=FULL) from exc
     if changed:
         raise ModelError(f"The weights of adapter {folder.name} were changed after it was sealed.", mend=FULL)

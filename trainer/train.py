@@ -274,7 +274,7 @@ def _working_folder(out: Path, made_from: str) -> Path:
     """Where the checkpoint of this very run lies. What another dataset or recipe left under the same name is removed."""
     working = out.with_name(out.name + ".training")
     claim = working / "made_from"
-    if not claim.exists() or claim.read_text(encoding="utf-8") != made_from:
+    if not claim.exists() or claim.read_text(encoding="utf-8", errors="replace") != made_from:
         shutil.rmtree(working, ignore_errors=True)
         working.mkdir(parents=True, mode=0o700)
         claim.write_text(made_from, encoding="utf-8")

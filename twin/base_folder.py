@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
+
+from twin.errors import ModelError
+from twin.reading import read_object
+
+AGAIN = "Fetch or make the base model again."
 
 
 def base_name(base: Path) -> str:
     """The base model's public name if its folder knows it (`manifest.json`), else the folder's."""
     manifest = base / "manifest.json"
-    return str(json.loads(manifest.read_text(encoding="utf-8"))["base"]) if manifest.exists() else base.name
+    return str(read_object(manifest, mend=AGAIN, error=ModelError).get("base", base.name)) if manifest.exists() else base.name
 
 
 def tokenizer_hash(base: Path) -> str:

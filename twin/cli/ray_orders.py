@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from trainer.base_model import folder_name
 from trainer.ray_job import result_name
 from trainer.storage import Damaged, Storage, checked_sum
-from twin.errors import SettingsError, TwinError
+from twin.base_folder import AGAIN
+from twin.errors import ModelError, SettingsError, TwinError
 from twin.progress import Progress
+from twin.reading import read_object
 from twin.settings import Settings
 
 PRIVATE = ("report.json",)  # of a dataset: names of contacts, which no training needs
@@ -79,7 +80,7 @@ def is_own(settings: Settings) -> bool:
 
 
 def _model(settings: Settings, base: Path) -> dict[str, Any]:
-    weights = json.loads((base / "manifest.json").read_text(encoding="utf-8")).get("weights")
+    weights = read_object(base / "manifest.json", mend=AGAIN, error=ModelError).get("weights")
     return {"ref": "model", "name": settings.model.base, "revision": settings.model.revision, "weights": weights}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from twin.cli.terminal import Screen, duration
 from twin.errors import ModelError
 from twin.generator import ActiveAdapter
 from twin.progress import Progress
+from twin.reading import read_object
 from twin.settings import Settings
 from twin.store import adapters, dialogs, facts, open_store
 from twin.store.adapters import Adapter
@@ -169,10 +169,15 @@ def register(settings: Settings, folder: Path, learned_from: Collection[int] = (
 
 def read_adapter(folder: Path) -> dict[str, Any]:
     """The manifest of a sealed adapter. Raises ModelError if the folder is not complete."""
+    listed = "`twin adapters` lists those there are."
     try:
-        return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError):
-        raise ModelError(f"{folder} is not a complete adapter.", mend="`twin adapters` lists those there are.") from None
+        manifest = read_object(folder / "manifest.json", mend=listed, error=ModelError)
+    except ModelError as exc:
+        raise ModelError(f"{folder} is not a complete adapter.", mend=listed) from exc
+    base = manifest.get("base")
+    if not manifest.keys() >= {"dataset", "dialog_ids", "metrics"} or not isinstance(base, dict) or "name" not in base:
+        raise ModelError(f"{folder} is not a complete adapter: its manifest.json is of something else.", mend=listed)
+    return manifest
 
 
 def evaluate(settings: Settings, dataset: Path, base: Path, tested: Sequence[Adapter], progress: Progress, *, items: int) -> Figures:

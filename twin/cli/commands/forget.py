@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from twin.cli.guard import guarded
 from twin.cli.terminal import Data, Debug, Json, Screen, Yes
 from twin.contacts import label
 from twin.errors import InputError
+from twin.reading import read_object
 from twin.settings import Settings
 from twin.store import adapters, dialogs, facts
 
@@ -63,17 +63,17 @@ def forget(
 
 
 def _datasets_with(settings: Settings, dialog_id: int) -> list[Path]:
-    """Sealed dataset folders that hold the chat, and unsealed leftovers, of which nobody knows what they hold."""
+    """Sealed dataset folders that hold the chat, and leftovers, of which nobody knows what they hold."""
     found = []
     for folder in sorted(path for path in datasets_path(settings).glob("*") if path.is_dir()):
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            found.append(folder)
-            continue
         report = folder / "report.json"  # it names every contact, those left out too
-        named = json.loads(report.read_text(encoding="utf-8"))["contacts"] if report.exists() else []
-        if dialog_id in manifest["dialog_ids"] or any(row["dialog_id"] == dialog_id and row["messages"] for row in named):
+        try:
+            holds = dialog_id in read_object(folder / "manifest.json", mend="")["dialog_ids"]
+            named = read_object(report, mend="")["contacts"] if report.exists() else []
+            holds = holds or any(row["dialog_id"] == dialog_id and row["messages"] for row in named)
+        except (InputError, KeyError, TypeError):  # unsealed or damaged
+            holds = True
+        if holds:
             found.append(folder)
     return found
 

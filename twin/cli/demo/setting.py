@@ -12,6 +12,7 @@ from twin.cli.demo.sandbox import Sandbox
 from twin.cli.dotenv import write_env
 from twin.cli.logs import log_to
 from twin.errors import InputError
+from twin.reading import read_object
 from twin.sealing import new_api_key, new_secret_key
 from twin.settings import NOT_SETTINGS, Settings, load_settings
 
@@ -35,7 +36,7 @@ def prepare_folder(data: Path | None, *, owner: int, world: str, fresh: bool) ->
     if folder.exists() and any(folder.iterdir()):
         if not mark.exists():
             raise InputError(f"{folder} is not empty and no earlier demo's.", mend="Name another folder with --data.")
-        kept = {} if fresh else json.loads(mark.read_text(encoding="utf-8"))
+        kept = {} if fresh else read_object(mark, mend="Start anew with --fresh, or name another folder with --data.")
         if kept and {name: kept.get(name) for name in about} != about:
             raise InputError(
                 f"{folder} holds the demo of another owner.", mend="Start anew with --fresh, or name another folder with --data."
@@ -53,7 +54,7 @@ def prepare_folder(data: Path | None, *, owner: int, world: str, fresh: bool) ->
 
 def ended_at(folder: Path) -> int:
     """Unix time of the last message in this folder's Telegram."""
-    return int(json.loads((folder / MARK).read_text(encoding="utf-8"))["ended_at"])
+    return int(read_object(folder / MARK, mend="Start anew with --fresh.")["ended_at"])
 
 
 def isolate(folder: Path) -> None:
