@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import sys
 from pathlib import Path
 
 from twin.errors import InputError, StoreError, TwinError
@@ -60,7 +61,10 @@ def foreseen(error: BaseException, data: Path) -> TwinError | None:
     if isinstance(original, sqlite3.Error):
         return of_store(original, data / "twin.sqlite")
     if isinstance(error, MemoryError):
-        return TwinError(*MACHINE[errno.ENOMEM][:1], mend=MACHINE[errno.ENOMEM][1])
+        what, mend = MACHINE[errno.ENOMEM]
+        return TwinError(what, mend=mend)
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != "utf-8":
+        return InputError(f"{error.object} cannot be a file's name in this locale, which is {error.encoding}.", mend="Set LANG=C.UTF-8.")
     return _of_file(error, data) if isinstance(error, OSError) else None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -154,3 +156,34 @@ def test_a_path_with_brackets_is_a_path(tmp_path: Path) -> None:
     keep_adapter(tmp_path / "[/b]data", "tiny-1", dialog_ids=[7])
     ran = twin("forget", "7", "--yes", "--data", tmp_path / "[/b]data")
     assert (ran.code, "[/b]data" in ran.out) == (0, True)
+
+
+def test_a_name_that_the_locale_does_not_know_is_found_and_kept(data: Path) -> None:
+    """Where the locale is C, Python gives arguments with a surrogate for each byte above 127."""
+    keep_contact(data, 7, "Zoë")
+    arguments = ["contacts", "Zo\udcc3\udcab", "--consent", "given", "--words", "J\udce9 oui \udcc3\udca9"]
+    ran = twin(*arguments, "--json", "--data", data)
+    assert ran.code == 0
+    assert [contact["consent"] for contact in ran.document["contacts"]] == ["given"]
+
+
+IN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("arguments", [["contacts", "Zoë", "--mode", "off"], ["contacts", "--json"], ["doctor"]])
+def test_a_whole_process_in_the_locale_c_says_all_it_has_to_say(arguments: list[str], data: Path) -> None:
+    keep_contact(data, 7, "Zoë 日本")
+    command = [sys.executable, "-m", "twin", *arguments, "--data", str(data)]
+    ran = subprocess.run(command, capture_output=True, env=os.environ | IN_C, timeout=120)
+    assert (ran.returncode, b"Unexpected" in ran.stderr, ran.stdout.isascii()) == (1 if arguments == ["doctor"] else 0, False, True)
+
+
+def test_a_folder_that_the_locale_cannot_name_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twin", "contacts"]
+    ran = subprocess.run(command, capture_output=True, env=os.environ | IN_C, cwd=_with_env(tmp_path), timeout=120)
+    assert (ran.returncode, b"Unexpected" in ran.stderr, b"LANG=C.UTF-8" in ran.stderr) == (1, False, True)
+
+
+def _with_env(folder: Path) -> Path:
+    (folder / ".env").write_text("TWIN_DATA=dätä\n", encoding="utf-8")
+    return folder

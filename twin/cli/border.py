@@ -99,6 +99,11 @@ def decoded(line: str) -> str:
     return line.encode(encoding, "surrogateescape").decode("utf-8", "replace")
 
 
+def argument(given: str) -> str:
+    """A word of the command line, which Python reads in the locale's encoding: UTF-8 is tried, whatever the locale."""
+    return os.fsencode(given).decode("utf-8", "replace") if any("\udc80" <= letter <= "\udcff" for letter in given) else given
+
+
 def _shown(error: UnicodeError) -> tuple[str, int]:
     """The handler of characters that the terminal's encoding does not have."""
     if not isinstance(error, UnicodeEncodeError):

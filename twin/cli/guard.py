@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import typer
 from rich.text import Text
 
+from twin.cli.border import argument
 from twin.cli.logs import frames, log_to, place
 from twin.cli.terminal import Screen
 from twin.errors import TwinError
@@ -34,8 +35,10 @@ def guarded(command: Command) -> Command:
     def call(**options: Any) -> Any:
         data = Path(options.get("data") or os.environ.get("TWIN_DATA") or "data")
         screen = Screen(as_json=bool(options.get("as_json") or options.get("script")))
+        # Not those that may be paths, which are named by their bytes.
+        words = {name: argument(given) for name, given in options.items() if isinstance(given, str) and name != "name"}
         try:
-            return command(**options)
+            return command(**{**options, **words})
         except TwinError as exc:
             if options.get("debug"):
                 traceback.print_exc()
