@@ -529,6 +529,23 @@ async def test_a_session_of_another_account_is_not_listened_to(tmp_path: Path) -
         assert {m["dialog_id"] for m in await scene.rows("messages")} == {EVE}
 
 
+async def test_a_store_of_another_account_is_not_added_to(tmp_path: Path) -> None:
+    async with live(tmp_path, started=False) as scene:
+        async with scene.store.begin() as connection:
+            await facts.put(connection, "account", ADA)
+        await scene.start()
+        await scene.hear("The store has the chats of another account than the owner's.")
+        scene.world.send(BEN, OWNER, "for Olga's own account")
+        scene.writes("hi", sender=EVE)
+        await scene.card("hi")
+        assert {m["dialog_id"] for m in await scene.rows("messages")} == {EVE}
+
+
+async def test_the_live_session_makes_the_store_its_accounts(tmp_path: Path) -> None:
+    async with live(tmp_path) as scene, scene.store.connect() as connection:
+        assert await facts.get(connection, "account") == OWNER
+
+
 async def test_a_new_sign_in_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.live.live.SIGNED_OUT_SECONDS", 0.1)
     async with live(tmp_path, started=False) as scene:

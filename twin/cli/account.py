@@ -83,9 +83,10 @@ class KeptAccounts:
             me = await call(client.get_me(input_peer=True), self.settings)
             if me.user_id != self.settings.owner.id:
                 raise SessionError("The kept session is of another account than the owner's.", mend="Sign in as the owner: `twin init`.")
-            async with self.store.connect() as connection:
+            async with self.store.begin() as connection:
                 if await ownership.account(connection) not in (None, me.user_id):
                     raise SessionError("The store has the chats of another account than the owner's.", mend="Take another data folder.")
+                await ownership.claim(connection, me.user_id)
         except TelegramError:
             await disconnect(client, self.settings)
             raise
