@@ -4,9 +4,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-# Everything goes side by side, one worker more than the two cores of a small machine: the bot's tests wait more than they compute. A few
-# tests that somebody names begin sooner without workers.
-if [ $# = 0 ]; then set -- -n 3; fi
+# Everything goes side by side, with two workers more than a small machine has cores: the bot's tests wait more than they compute
+# (tests/conftest.py). A few tests that somebody names begin sooner without workers.
+if [ $# = 0 ]; then set -- -n 4; fi
 
 alone=()
 for candidate in "unshare --net" "unshare --net --map-root-user"; do

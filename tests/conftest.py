@@ -51,6 +51,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # What keeps to one worker, the longest first. A file that is not named here is a group of its own.
+# These compute all the time, one worker a core; the bot's tests mostly wait, so other workers have them meanwhile.
 GROUPS = {
     "nights": ("cli/test_nights.py", "cli/test_nights_kills.py", "cli/test_nights_vllm.py"),
     "ray": ("cli/test_ray.py",),
@@ -58,6 +59,8 @@ GROUPS = {
     "demo": ("cli/test_demo.py",),
     "families": ("inference/test_families.py",),
 }
+COMPUTING_WORKERS = 2
+WAITING = "tests/bot/"
 OF_FILE = {f"tests/{name}": group for group, names in GROUPS.items() for name in names}
 
 
@@ -75,14 +78,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:  # xdist's documented way to a scheduler of one's own
             return _group(nodeid)
 
+        def _assign_work_unit(self, node: Any) -> None:
+            """The first workers take from the beginning of what is left, the others from its end."""
+            if int(node.gateway.id.removeprefix("gw")) >= COMPUTING_WORKERS:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
     config.option.loadscopereorder = False
     return ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest begins first, so that no worker waits for it in the end."""
+    """The longest begins first, so that no worker waits for it in the end; what waits comes last."""
     order = {group: place for place, group in enumerate(GROUPS)}
-    items.sort(key=lambda item: order.get(_group(item.nodeid), len(order)))
+    items.sort(key=lambda item: order.get(_group(item.nodeid), len(order) + item.nodeid.startswith(WAITING)))
 
 
 def pytest_collection_finish() -> None:
