@@ -43,6 +43,7 @@ async def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
     async with AsyncExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("VLLM_SERVER_DEV_MODE", "1")
+        patch.delenv("VLLM_LOGGING_LEVEL", raising=False)  # which importing trl sets, for its templates; the log lists the routes
         served = Served(model, tmp_path_factory.mktemp("vllm") / "vllm.log", stack)
         await served.start()
         yield served
