@@ -19,7 +19,7 @@ from twin.cli.logs import log_to
 from twin.cli.terminal import Screen, table
 
 EVIL = "\x1b]0;owned\x07\x1b[31mZoë\x1b[2J\x9b5m\u202etxt.exe\u2066 日本 [/bold] :smile: \x7f\r"
-NAMED = "]0;owned[31mZoë[2J5mtxt.exe 日本 [/bold] :smile:"
+NAMED = "Zoëtxt.exe 日本 [/bold] :smile:"  # as the store keeps a name (twin.names)
 COMMANDS_A_TERMINAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -66,7 +66,7 @@ def test_tables_questions_and_errors_are_shown_in_every_encoding_and_command_not
     broken = written(tmp_path, f'{{"{EVIL}": nothing', name="broken.json")
     for arguments, code in (
         (["contacts"], 0),
-        (["contacts", EVIL], 2),
+        (["contacts", EVIL], 0),
         (["contacts", EVIL, "--mode", "off"], 0),
         (["contacts", "7", "--mode", EVIL], 2),
         (["contacts", "7", "--mode", "auto"], 1 if is_terminal else 2),
@@ -94,7 +94,7 @@ def test_tables_questions_and_errors_are_shown_in_every_encoding_and_command_not
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_json_is_the_same_document_in_every_encoding(evil_folder: Path, encoding: str) -> None:
     ran = twin_in(encoding, "contacts", "--json", "--data", evil_folder)
-    assert json.loads(ran.out)["contacts"][0]["name"] == EVIL
+    assert json.loads(ran.out)["contacts"][0]["name"] == NAMED
     assert not COMMANDS_A_TERMINAL.search(ran.out)
 
 

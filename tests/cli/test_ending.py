@@ -71,7 +71,7 @@ def test_serve(number: signal.Signals, data: Path, tiny: Path) -> None:
     at = utc_now() + timedelta(hours=1)
     data.mkdir()
     on_store(data, lambda connection: engine_pause.keep(connection, "stop", at))
-    env = os.environ | {"TWIN_ENGINE__KIND": "vllm", "TWIN_MODEL__BASE": str(tiny)}
+    env = os.environ | {"TWIN_ENGINE__KIND": "vllm", "TWIN_ENGINE__API_KEY": "a-key", "TWIN_MODEL__BASE": str(tiny)}
     process = start_twin("serve", "--data", data, env=env)
     assert process.stderr
     lines = iter(process.stderr.readline, "")

@@ -87,6 +87,7 @@ def test_so_it_is_for_who_reads_and_for_the_bots_start(
     from twin.cli import stages
 
     monkeypatch.setattr(stages, "prepare_base", lambda *_, **__: Path("base"))
+    monkeypatch.setenv("TWIN_ENGINE__API_KEY", "a-key")
     with locked(kept / "twin.sqlite", "whole"):
         ran = twin(*arguments, "--data", kept)
     assert (ran.code, f"{kept / 'twin.sqlite'} is locked" in ran.err, "Traceback" in ran.err) == (1, True, False)

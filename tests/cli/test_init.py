@@ -174,7 +174,7 @@ def test_doctor_says_when_the_active_adapter_wants_a_full_training(
         (base / "chat_template.jinja").write_text(thinking)
     monkeypatch.setenv("TWIN_MODEL__BASE", str(base))
     adapter = save_empty_adapter(tmp_path / "voice-1")
-    change_json(adapter, "manifest.json", **manifest)
+    change_json(adapter, "manifest.json", dataset="d", dialog_ids=[], metrics={}, **manifest)
 
     async def activate(connection: AsyncConnection) -> None:
         rest: dict[str, Any] = {"parent": None, "dataset_hash": "d", "metrics": {}, "dialog_ids": []}

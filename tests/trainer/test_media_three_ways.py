@@ -261,8 +261,8 @@ def test_what_telegram_sends_while_the_owner_is_away_is_marked_by_both_ways() ->
     mtproto = tl.Message(1, tl.PeerUser(ADA), AT, "I am out", offline=True)
     found = collected(mtproto, ADA)
     assert found
-    assert to_message(away).via_bot
-    assert found.via_bot
+    assert to_message(away).unattended
+    assert found.unattended
 
 
 @pytest.mark.parametrize("question", [["pizza or ", {"type": "bold", "text": "sushi"}, "?"], {"text": "pizza or sushi?"}])
