@@ -34,8 +34,9 @@ app = typer.Typer(add_completion=False)
 CONSENT = "sample world"  # the words that are kept: people who gave their chats to a public data set
 VLLM_SECONDS = 600.0
 BOT_SECONDS = 120.0
-# Comparing two models on one reply takes as long as training on so many tokens; loading them takes its time besides.
-COMPARE_TOKENS, COMPARE_SECONDS, USUAL_SPEED = 340.0, 15.0, 250.0
+# Comparing two models on one reply takes as long as training on so many tokens (measured); loading them takes its time besides.
+COMPARE_TOKENS, COMPARE_SECONDS, LOAD_SECONDS = 900.0, 150.0, 15.0
+FEWEST_ITEMS, MOST_ITEMS = 30, 100
 
 
 @app.command()
@@ -49,7 +50,7 @@ def demo(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page, where there is a desktop.")] = True,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0: a free one.")] = 0,
     world: Annotated[str, typer.Option("--world", help="What the sandbox loads.", hidden=True)] = "chitchat",
-    items: Annotated[int, typer.Option("--items", min=5, help="Held-out replies of the comparison.", hidden=True)] = 100,
+    items: Annotated[int | None, typer.Option("--items", min=5, help="Held-out replies of the comparison.", hidden=True)] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Where all is left. [dim](a folder in ~/.cache)[/dim]", show_default=False),
@@ -78,10 +79,15 @@ def demo(
             play.show(browser)
 
 
+def _comparable(speed: float) -> int:
+    """How many replies are compared: as many as COMPARE_SECONDS allow on a machine that trains on `speed` tokens a second."""
+    return max(FEWEST_ITEMS, min(MOST_ITEMS, round(COMPARE_SECONDS * speed / COMPARE_TOKENS)))
+
+
 class Demo:
     """One demo. Whatever it starts is put on `started`, which stops it."""
 
-    def __init__(self, screen: Screen, started: ExitStack, folder: Path, *, engine: str, minutes: float, items: int) -> None:
+    def __init__(self, screen: Screen, started: ExitStack, folder: Path, *, engine: str, minutes: float, items: int | None) -> None:
         self.screen = screen
         self.folder = folder
         self.engine = engine
@@ -93,14 +99,16 @@ class Demo:
         models = Path(os.environ["TWIN_MODELS"])
         known = any(models.glob("*/manifest.json"))
         trained = any((folder / "adapters").glob("*/manifest.json"))
-        compare = COMPARE_SECONDS + items * COMPARE_TOKENS / USUAL_SPEED
         plan = {
             "sandbox": ("Starting a Telegram on this machine", 4.0),
             "collect": ("Collecting the owner's chats, over MTProto with Telethon", 20.0),
             "model": ("Preparing the base model", 1.0 if known else 25.0),
             "dataset": ("Building the dataset", 15.0),
             "train": ("Training the adapter", 5.0 if trained else minutes * 60 + 20),
-            "evaluate": ("Comparing it with the base model, on messages neither has seen", 5.0 if trained else compare),
+            "evaluate": (
+                "Comparing it with the base model, on messages neither has seen",
+                5.0 if trained else LOAD_SECONDS + COMPARE_SECONDS,
+            ),
             **({"vllm": ("Starting the vLLM server", 60.0)} if engine == "vllm" else {}),
             "bot": ("Starting the bot", 10.0),
         }
@@ -128,12 +136,13 @@ class Demo:
             run.stage("train")
             with steps.step("train") as progress:
                 adapter = stages.train(self.settings, report.path, base, None, on_event=stages.into(progress, screen))
+            speed = stages.read_adapter(adapter.path)["metrics"]["tokens_per_second"]
+            items = self.items or _comparable(speed)
             if not is_known:
-                speed = stages.read_adapter(adapter.path)["metrics"]["tokens_per_second"]
-                steps.expect("evaluate", COMPARE_SECONDS + self.items * COMPARE_TOKENS / speed)
+                steps.expect("evaluate", LOAD_SECONDS + items * COMPARE_TOKENS / speed)
             run.stage("evaluate")
             with steps.step("evaluate") as progress:
-                figures = stages.evaluate(self.settings, report.path, base, [adapter], progress, items=self.items)
+                figures = stages.evaluate(self.settings, report.path, base, [adapter], progress, items=items)
             screen.say(figures_table(figures, {adapter.name: "the adapter"}))
             transact(self.settings, lambda connection: adapters.promote(connection, adapter.name, utc_now()))
         if self.engine == "vllm":
