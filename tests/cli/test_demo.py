@@ -163,7 +163,7 @@ def test_a_step_says_how_long_is_left_in_all(capsys: pytest.CaptureFixture[str])
     assert [step["name"] for step in steps.took] == ["one", "two"]
 
 
-@pytest.mark.parametrize(("speed", "items"), [(10.0, 30), (150.0, 30), (300.0, 50), (900.0, 100)])
+@pytest.mark.parametrize(("speed", "items"), [(10.0, 30), (150.0, 30), (300.0, 60), (900.0, 100)])
 def test_a_slower_machine_compares_fewer_replies(speed: float, items: int) -> None:
     from twin.cli.commands.demo import _comparable
 

@@ -35,7 +35,7 @@ CONSENT = "sample world"  # the words that are kept: people who gave their chats
 VLLM_SECONDS = 600.0
 BOT_SECONDS = 120.0
 # Comparing two models on one reply takes as long as training on so many tokens (measured); loading them takes its time besides.
-COMPARE_TOKENS, COMPARE_SECONDS, LOAD_SECONDS = 900.0, 150.0, 15.0
+COMPARE_TOKENS, COMPARE_SECONDS, LOAD_SECONDS = 750.0, 150.0, 15.0
 FEWEST_ITEMS, MOST_ITEMS = 30, 100
 
 
