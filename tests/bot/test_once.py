@@ -422,7 +422,7 @@ async def test_what_no_transaction_holds_is_tried_once_and_an_interruption_is_sa
         assert scene.rolled_back == 1
 
 
-async def test_a_refused_rollback_is_said_again_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_rollback_is_said_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path) as scene:
 
         async def refuses(scene: Scene) -> str:

@@ -110,8 +110,8 @@ async def advance_watermark(connection: AsyncConnection, dialog_id: int, message
     )
 
 
-async def note_undecodable(connection: AsyncConnection, dialog_id: int, version: str | None) -> None:
-    """This version of Telethon cannot read what is new here; None: it can."""
+async def note_undecodable(connection: AsyncConnection, dialog_id: int, version: str) -> None:
+    """This version of Telethon cannot read what is new here."""
     await connection.execute(update(dialogs).where(dialogs.c.dialog_id == dialog_id).values(undecodable_with=version))
 
 
